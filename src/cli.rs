@@ -1,0 +1,223 @@
+//! The command line: one clap tree for the four roles and their helpers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Serves trained models behind a load-balancing gateway.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The roles of the binary.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a gateway and worker processes on this machine, models from `models/`
+    Serve(ServeArgs),
+    /// Run only the gateway; it balances over workers that run elsewhere
+    Gateway(GatewayArgs),
+    /// Run one process that hosts models behind REST endpoints
+    Worker(WorkerArgs),
+    /// Fit a model on a data file and write it into a model repository
+    Train(TrainArgs),
+    /// Read a configuration as a start would and report every error in it
+    Check(CheckArgs),
+    /// Ask one process whether it is ready; exit code 0 or 1
+    Health(HealthArgs),
+}
+
+/// Arguments of `millrace serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML); without one the defaults hold
+    #[arg(long, short)]
+    pub config: Option<PathBuf>,
+    /// Number of worker processes [default: one per core, at least 2]
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// Model repository
+    #[arg(long)]
+    pub models: Option<PathBuf>,
+    /// Address of the gateway
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin listener
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
+    /// Balancing policy
+    #[arg(long)]
+    pub policy: Option<String>,
+}
+
+/// Arguments of `millrace gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// Configuration file (TOML)
+    #[arg(long, short)]
+    pub config: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin listener
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
+    /// Balancing policy
+    #[arg(long)]
+    pub policy: Option<String>,
+}
+
+/// Arguments of `millrace worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Configuration file (TOML)
+    #[arg(long, short)]
+    pub config: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Model repository
+    #[arg(long)]
+    pub models: Option<PathBuf>,
+    /// Started by `millrace serve`: say the bound address on standard output, put this label before each log line,
+    /// and drain when standard input closes
+    #[arg(long, hide = true)]
+    pub supervised_as: Option<String>,
+}
+
+/// Arguments of `millrace check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Configuration file (TOML)
+    #[arg(long, short)]
+    pub config: PathBuf,
+}
+
+/// Arguments of `millrace health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// The process to ask; a bare address means its /readyz
+    #[arg(long, default_value = "http://127.0.0.1:8080/readyz")]
+    pub url: String,
+    /// How long to wait for the answer
+    #[arg(long, default_value = "2s")]
+    pub timeout: String,
+}
+
+/// Arguments of `millrace train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// What to fit, and how
+    #[command(subcommand)]
+    pub algorithm: Algorithm,
+}
+
+/// The algorithms of `millrace train`.
+#[derive(Debug, Subcommand)]
+pub enum Algorithm {
+    /// Ordinary least squares, with `--ridge` for an L2 penalty
+    LinearRegression(LinearRegressionArgs),
+    /// Multinomial maximum likelihood with an L2 penalty
+    LogisticRegression(LogisticRegressionArgs),
+    /// A multi-layer perceptron, fitted by back-propagation with Adam
+    NeuralNetwork(NeuralNetworkArgs),
+}
+
+/// What every algorithm takes.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// The data: CSV with a header line
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The column to predict; every other column is a feature
+    #[arg(long)]
+    pub target: String,
+    /// The name of the model in the repository
+    #[arg(long)]
+    pub model: String,
+    /// The model repository to write to
+    #[arg(long, default_value = "models")]
+    pub repository: PathBuf,
+    /// Version to write; without one the next free number is taken
+    #[arg(long = "as-version")]
+    pub version: Option<u64>,
+    /// The share of rows that is held out and only used for the figures
+    #[arg(long, default_value_t = 0.2)]
+    pub test_fraction: f64,
+    /// Seeds every random choice: the same seed gives the same artifact
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// One line for people, kept in model.toml
+    #[arg(long)]
+    pub description: Option<String>,
+}
+
+/// Arguments of `millrace train linear-regression`.
+#[derive(Debug, Args)]
+pub struct LinearRegressionArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Weight λ of the L2 penalty on the standardised coefficients; 0 is ordinary least squares
+    #[arg(long, default_value_t = 0.0)]
+    pub ridge: f64,
+}
+
+/// Arguments of `millrace train logistic-regression`.
+#[derive(Debug, Args)]
+pub struct LogisticRegressionArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Weight λ of the L2 penalty ½·λ·‖w‖² on the standardised coefficients (scikit-learn's 1/C)
+    #[arg(long, default_value_t = 1.0)]
+    pub l2: f64,
+    /// At most so many steps of the optimiser
+    #[arg(long, default_value_t = 1000)]
+    pub max_iterations: u64,
+}
+
+/// What a neural network predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetworkTask {
+    /// Classes, by softmax and cross-entropy
+    Classification,
+    /// A number, by squared error
+    Regression,
+}
+
+/// Arguments of `millrace train neural-network`.
+#[derive(Debug, Args)]
+pub struct NeuralNetworkArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// What the target column holds
+    #[arg(long, value_enum, default_value = "classification")]
+    pub task: NetworkTask,
+    /// Units of the hidden layers, from the input on
+    #[arg(long, value_delimiter = ',', default_value = "64,32")]
+    pub hidden: Vec<usize>,
+    /// At most so many passes over the training part
+    #[arg(long, default_value_t = 200)]
+    pub epochs: usize,
+    /// Rows of one gradient step
+    #[arg(long, default_value_t = 32)]
+    pub batch_size: usize,
+    /// Step size of Adam
+    #[arg(long, default_value_t = 1e-3)]
+    pub learning_rate: f64,
+    /// Decoupled weight decay
+    #[arg(long, default_value_t = 1e-4)]
+    pub weight_decay: f64,
+    /// The share of the training part that decides when to stop
+    #[arg(long, default_value_t = 0.15)]
+    pub validation_fraction: f64,
+    /// Stop after so many passes without a better validation loss
+    #[arg(long, default_value_t = 20)]
+    pub patience: usize,
+}

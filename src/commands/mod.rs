@@ -1,0 +1,49 @@
+//! Wiring only: configuration → parts → bind → serve → drain.
+
+mod train;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+
+/// How a command ended that did not do what was asked. The text is for people, on standard error.
+#[derive(Debug)]
+pub enum Failure {
+    /// It failed while running: exit code 1.
+    Failed(String),
+    /// It was used or configured wrongly and started nothing: exit code 2.
+    Usage(String),
+}
+
+impl Failure {
+    /// It failed while running, because of `cause`.
+    pub fn failed(cause: impl Display) -> Self {
+        Self::Failed(cause.to_string())
+    }
+
+    /// It was used or configured wrongly; `cause` says what was expected.
+    pub fn usage(cause: impl Display) -> Self {
+        Self::Usage(cause.to_string())
+    }
+}
+
+/// Runs what the command line asked for.
+#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Train(arguments) => train::run(&arguments),
+        _ => Err(Failure::usage("this command comes with a later commit")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => {
+            eprintln!("millrace: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("millrace: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
