@@ -1,1 +1,61 @@
-//! x
+//! The configuration: one TOML schema for all roles, environment over file, flags over both.
+//!
+//! Two steps, two types. [`Layers`] merges the sources into one raw table; [`Config::check`] reads that table into
+//! checked types and reports *every* error with its key, not just the first. A [`Config`] in hand is valid: nothing
+//! after it needs to ask again whether a weight is positive or an address parses.
+
+mod check;
+mod gateway;
+mod layers;
+mod section;
+mod setting;
+mod telemetry;
+mod worker;
+
+pub use gateway::{EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RetryConfig};
+pub use layers::Layers;
+pub use section::{ConfigError, ConfigErrors};
+pub use telemetry::{LogFormat, TelemetryConfig};
+pub use worker::{BatchingConfig, WorkerConfig};
+
+use std::time::Duration;
+
+/// A checked configuration for all roles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: GatewayConfig,
+    /// `[worker]`
+    pub worker: WorkerConfig,
+    /// `[serve]`
+    pub serve: ServeConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[serve]`: the embedded deployment on one machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServeConfig {
+    /// Worker processes to run; none: one per core, at least 2.
+    pub workers: Option<usize>,
+}
+
+/// How a server ends: what it does between SIGTERM and its exit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShutdownConfig {
+    /// How long requests are still accepted after readiness turned 503, so that balancers can notice.
+    pub delay: Duration,
+    /// How long accepted work may take to finish after that.
+    pub grace: Duration,
+}
+
+/// What both servers need to accept connections safely.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConfig {
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+    /// Connections open at once; more wait in the listen backlog.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's head, and how long an idle connection is kept.
+    pub header_timeout: Duration,
+}

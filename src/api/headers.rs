@@ -1,0 +1,14 @@
+//! Names of the headers that millrace gives a meaning.
+
+/// The request's id: taken from the client or made, echoed, logged on both sides.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The client's budget in milliseconds; the gateway passes on what is left.
+pub const REQUEST_TIMEOUT_MS: &str = "x-request-timeout-ms";
+/// W3C trace context, passed on untouched.
+pub const TRACEPARENT: &str = "traceparent";
+/// On the gateway's answers: the id of the endpoint that answered.
+pub const WORKER: &str = "x-millrace-worker";
+/// On the gateway's answers: how many endpoints were tried.
+pub const ATTEMPTS: &str = "x-millrace-attempts";
+/// On a worker's answers: its load, as Open Request Cost Aggregation writes it; read and stripped by the gateway.
+pub const LOAD_METRICS: &str = "endpoint-load-metrics";

@@ -1,0 +1,83 @@
+//! `GET /models` and `GET /models/{model}`: what is served, and in which state. This is also how a gateway learns
+//! what a worker serves.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The answer to `GET /models`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelList {
+    /// In the order of their names.
+    pub models: Vec<ModelEntry>,
+}
+
+/// One model of a [`ModelList`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelEntry {
+    /// Its name in the repository.
+    pub name: String,
+    /// `regression`, `classification` or `generic`; unknown where no version could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Oldest first.
+    pub versions: Vec<VersionEntry>,
+}
+
+/// One version of a [`ModelEntry`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionEntry {
+    /// Its number, as text.
+    pub version: String,
+    /// Whether it answers.
+    pub state: VersionState,
+    /// Why it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The life of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VersionState {
+    /// Being read, optimised and warmed up.
+    Loading,
+    /// Answers predictions.
+    Ready,
+    /// Takes no new requests and finishes what it has; so are all versions of a worker that drains.
+    Unloading,
+    /// Could not be loaded; the entry says why.
+    Failed,
+}
+
+/// The answer to `GET /models/{model}`: its entry and what can be said of its newest ready version.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ModelDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub entry: ModelEntry,
+    /// What the graph takes.
+    pub inputs: Vec<TensorEntry>,
+    /// What it puts out.
+    pub outputs: Vec<TensorEntry>,
+    /// Names of the values of one row, in order; empty where nobody named them.
+    pub features: Vec<String>,
+    /// Names of the classes, in the order of the probabilities; empty where there are none.
+    pub classes: Vec<String>,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Held-out figures of the training, as `model.toml` has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Box<RawValue>>,
+}
+
+/// One tensor of a signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its element type, in the words of the Open Inference Protocol: `FP32`, `INT64`, …
+    pub datatype: String,
+    /// Its shape; -1 where the size is free.
+    pub shape: Vec<i64>,
+}

@@ -1,0 +1,215 @@
+//! From the raw table to checked types.
+
+use std::time::Duration;
+
+use super::section::{ConfigErrors, Problems, Section};
+use super::setting::Bytes;
+use super::worker::{at_least_one, positive};
+use super::{
+    Config, GatewayConfig, HttpConfig, Layers, ServeConfig, ShutdownConfig, TelemetryConfig, WorkerConfig,
+};
+
+impl Config {
+    /// Reads all `layers`; on failure the errors name every key that is wrong.
+    pub fn check(layers: &Layers) -> Result<Self, ConfigErrors> {
+        let problems = Problems::default();
+        let mut root = Section::root(layers.merge()?, &problems);
+        let config = Self {
+            gateway: GatewayConfig::read(root.section("gateway")),
+            worker: WorkerConfig::read(root.section("worker")),
+            serve: ServeConfig::read(root.section("serve")),
+            telemetry: TelemetryConfig::read(root.section("telemetry")),
+        };
+        root.finish();
+        problems.into_result(config)
+    }
+}
+
+impl ServeConfig {
+    fn read(mut section: Section<'_>) -> Self {
+        let workers = section.optional("workers");
+        if workers == Some(0) {
+            section.report("workers", "expected a whole number, 1 or more; found 0");
+        }
+        section.finish();
+        Self { workers }
+    }
+}
+
+impl HttpConfig {
+    /// Reads its keys from a server's own section: they stand beside the others there.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let Bytes(max_body) = section.checked(
+            "max_body",
+            Bytes(4 << 20),
+            |&Bytes(size)| (1..=1 << 30).contains(&size),
+            "a size from \"1B\" to \"1GiB\"",
+        );
+        Self {
+            max_body,
+            max_connections: at_least_one(section, "max_connections", 10_000),
+            header_timeout: positive(section, "header_timeout", Duration::from_secs(30)),
+        }
+    }
+}
+
+impl ShutdownConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let config = Self {
+            delay: section.value("delay", Duration::ZERO),
+            grace: positive(&mut section, "grace", Duration::from_secs(20)),
+        };
+        section.finish();
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LogFormat, PolicyName};
+
+    fn check(text: &str) -> Result<Config, Vec<String>> {
+        Config::check(&Layers::new().with_text(text))
+            .map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_valid_configuration() {
+        let config = check("").unwrap();
+        assert_eq!(config.gateway.policy, PolicyName::RoundRobin);
+        assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.worker.batching.max_batch_size, 32);
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_defaults() {
+        let mut shipped = check(include_str!("../../config/millrace.toml")).unwrap();
+        shipped.gateway.workers.clear();
+        shipped.worker.models_batching.clear();
+        assert_eq!(shipped, check("").unwrap());
+    }
+
+    #[test]
+    fn values_are_read_with_their_units() {
+        let config = check(
+            r#"
+            [gateway]
+            policy = "weighted"
+            deadline = "1500ms"
+            max_body = "2MiB"
+            [[gateway.workers]]
+            id = "a"
+            url = "http://worker-a:9000"
+            weight = 3
+            [worker.batching]
+            max_delay = "2ms"
+            [worker.model.digits]
+            max_batch_size = 64
+            [telemetry]
+            log_format = "json"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.gateway.policy, PolicyName::Weighted);
+        assert_eq!(config.gateway.deadline, Duration::from_millis(1500));
+        assert_eq!(config.gateway.http.max_body, 2 << 20);
+        assert_eq!(config.gateway.workers[0].authority, "worker-a:9000");
+        assert_eq!(config.gateway.workers[0].weight, 3);
+        assert_eq!(config.telemetry.log_format, LogFormat::Json);
+        let digits = config.worker.batching_of("digits");
+        assert_eq!((digits.max_batch_size, digits.max_delay), (64, Duration::from_millis(2)));
+        assert_eq!(config.worker.batching_of("iris").max_batch_size, 32);
+    }
+
+    #[test]
+    fn every_error_is_told_at_once_with_its_key() {
+        let errors = check(
+            r#"
+            speed = 1
+            [gateway]
+            polcy = "random"
+            policy = "fastest"
+            deadline = "soon"
+            max_in_flight = 0
+            [[gateway.workers]]
+            id = "a"
+            url = "ftp://worker-a"
+            [[gateway.workers]]
+            id = "a"
+            url = "http://worker-b:9000"
+            weight = -1
+            [gateway.health]
+            rise = "twice"
+            [worker.batching]
+            max_batch_size = 1.5
+            [telemetry]
+            log = "info=loud"
+            "#,
+        )
+        .unwrap_err();
+        let expected = [
+            r#"gateway.workers[0].url: expected an address such as "http://worker-a:9000"; found "ftp://worker-a""#,
+            "gateway.workers[1].weight: expected a whole number, 0 or more; found -1",
+            r#"gateway.workers[1].id: "a" is taken by another worker"#,
+            r#"gateway.policy: expected one of round_robin, random, weighted; found "fastest""#,
+            r#"gateway.deadline: expected a duration such as "250ms" or "10s"; found "soon""#,
+            "gateway.max_in_flight: expected a whole number, 1 or more; found 0",
+            r#"gateway.health.rise: expected a whole number, 0 or more; found "twice""#,
+            "gateway.polcy: unknown key; did you mean policy?",
+            "worker.batching.max_batch_size: expected a whole number, 0 or more; found 1.5",
+            "speed: unknown key; known here: gateway, worker, serve, telemetry",
+        ];
+        for line in expected {
+            assert!(errors.iter().any(|error| error == line), "{line}\nnot in\n{}", errors.join("\n"));
+        }
+        assert!(errors.iter().any(|error| error.starts_with("telemetry.log: ")), "{errors:?}");
+        assert_eq!(errors.len(), expected.len() + 1, "{}", errors.join("\n"));
+    }
+
+    #[test]
+    fn weights_that_are_all_zero_are_refused() {
+        let worker = |id: &str, weight: u32| {
+            format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{id}:9000\"\nweight = {weight}\n")
+        };
+        let errors = check(&(worker("a", 0) + &worker("b", 0))).unwrap_err();
+        assert!(errors[0].starts_with("gateway.workers: every weight is 0"), "{errors:?}");
+        assert!(check(&(worker("a", 0) + &worker("b", 1))).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_told_with_its_line() {
+        let errors = check("[gateway]\npolicy = \n").unwrap_err();
+        assert!(errors[0].contains("line 2"), "{errors:?}");
+    }
+
+    #[test]
+    fn environment_is_over_the_file_and_flags_are_over_both() {
+        let variables = [
+            ("MILLRACE_GATEWAY__POLICY", "random"),
+            ("MILLRACE_GATEWAY__MAX_IN_FLIGHT", "7"),
+            ("MILLRACE_WORKER__BATCHING__MAX_BATCH_SIZE", "8"),
+            // Kubernetes sets these beside a service called millrace or millrace-gateway.
+            ("MILLRACE_PORT", "tcp://10.0.0.1:80"),
+            ("MILLRACE_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ];
+        let layers = Layers::new()
+            .with_text("[gateway]\npolicy = \"weighted\"\nmax_in_flight = 9")
+            .with_environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter());
+        let config = Config::check(&layers).unwrap();
+        assert_eq!(config.gateway.policy, PolicyName::Random);
+        assert_eq!(config.gateway.max_in_flight, 7);
+        assert_eq!(config.worker.batching.max_batch_size, 8);
+
+        let config = Config::check(&layers.with_flag("gateway.policy", Some("round_robin"))).unwrap();
+        assert_eq!(config.gateway.policy, PolicyName::RoundRobin);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_told_by_its_key() {
+        let variables = [("MILLRACE_GATEWAY__POLCY".to_owned(), "random".to_owned())];
+        let layers = Layers::new().with_environment(variables.into_iter());
+        let errors = Config::check(&layers).unwrap_err();
+        assert_eq!(errors.0[0].to_string(), "gateway.polcy: unknown key; did you mean policy?");
+    }
+}

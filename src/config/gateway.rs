@@ -1,0 +1,235 @@
+//! `[gateway]`
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::http::Uri;
+use axum::http::uri::{Authority, Scheme};
+use toml::Value;
+
+use super::section::Section;
+use super::setting::Setting;
+use super::worker::{at_least_one, default_model, positive};
+use super::{HttpConfig, ShutdownConfig};
+
+/// The largest weight of an endpoint: the weighted schedule is laid out in memory, one entry a turn.
+pub const MAX_WEIGHT: u32 = 1000;
+
+/// How the gateway balances, judges and forwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    /// Which policy picks an endpoint.
+    pub policy: PolicyName,
+    /// The model of a request that names none.
+    pub default_model: Option<String>,
+    /// The longest that a request may take, retries included; a client can ask for less.
+    pub deadline: Duration,
+    /// Requests in flight at once; more are refused as `overloaded`.
+    pub max_in_flight: usize,
+    /// Threads of the network runtime; none: one per core.
+    pub threads: Option<usize>,
+    /// What it accepts.
+    pub http: HttpConfig,
+    /// How it ends.
+    pub shutdown: ShutdownConfig,
+    /// Over whom it balances.
+    pub workers: Vec<EndpointConfig>,
+    /// How workers are asked for their health.
+    pub health: HealthConfig,
+    /// When a request is tried again.
+    pub retry: RetryConfig,
+}
+
+/// One worker, as the gateway's configuration names it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointConfig {
+    /// Its name in metrics, logs and admin.
+    pub id: String,
+    /// Host and port.
+    pub authority: Authority,
+    /// Its share under weighted policies; 0 takes nothing.
+    pub weight: u32,
+}
+
+/// Names of the balancing policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyName {
+    /// One after the other.
+    RoundRobin,
+    /// Each with the same chance.
+    Random,
+    /// One after the other, in proportion to the weights, evenly spread.
+    Weighted,
+}
+
+impl PolicyName {
+    /// Every policy there is.
+    pub const ALL: [Self; 3] = [Self::RoundRobin, Self::Random, Self::Weighted];
+
+    /// As it is written in configurations and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::Weighted => "weighted",
+        }
+    }
+
+    /// The policy of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == name)
+    }
+
+    /// All names, as an error lists them.
+    #[must_use]
+    pub fn choices() -> String {
+        Self::ALL.map(Self::as_str).join(", ")
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Setting for PolicyName {
+    fn expected() -> String {
+        format!("one of {}", Self::choices())
+    }
+    fn read(value: &Value) -> Option<Self> {
+        Self::parse(value.as_str()?)
+    }
+}
+
+/// `[gateway.health]`: active probes and how many agree before an endpoint changes its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthConfig {
+    /// Time between two probes of one endpoint.
+    pub interval: Duration,
+    /// How long a probe waits for its answer.
+    pub timeout: Duration,
+    /// Share of the interval by which each probe is moved at random, so that gateways do not probe in step.
+    pub jitter: f64,
+    /// Good probes in a row that bring an endpoint back.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+}
+
+/// `[gateway.retry]`: when a request is tried again on another endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryConfig {
+    /// Tries of one request, the first included.
+    pub max_attempts: u32,
+    /// Retries per request over the last ten seconds, so that retries cannot multiply an overload.
+    pub budget: f64,
+}
+
+impl GatewayConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let workers = read_workers(&mut section);
+        let config = Self {
+            listen: section.value("listen", loopback(8080)),
+            admin: section.value("admin", loopback(8081)),
+            policy: section.value("policy", PolicyName::RoundRobin),
+            default_model: default_model(&mut section),
+            deadline: positive(&mut section, "deadline", Duration::from_secs(10)),
+            max_in_flight: at_least_one(&mut section, "max_in_flight", 1024),
+            threads: section.optional("threads"),
+            http: HttpConfig::read(&mut section),
+            shutdown: ShutdownConfig::read(section.section("shutdown")),
+            workers,
+            health: HealthConfig::read(section.section("health")),
+            retry: RetryConfig::read(section.section("retry")),
+        };
+        if config.threads == Some(0) {
+            section.report("threads", "expected a whole number, 1 or more; found 0");
+        }
+        section.finish();
+        config
+    }
+}
+
+impl HealthConfig {
+    fn read(mut section: Section<'_>) -> Self {
+        let at_least_once = "a whole number, 1 or more";
+        let config = Self {
+            interval: positive(&mut section, "interval", Duration::from_secs(2)),
+            timeout: positive(&mut section, "timeout", Duration::from_secs(1)),
+            jitter: section.checked("jitter", 0.1, |share| (0.0..=1.0).contains(share), "a share from 0 to 1"),
+            rise: section.checked("rise", 2, |&count| count >= 1, at_least_once),
+            fall: section.checked("fall", 3, |&count| count >= 1, at_least_once),
+        };
+        section.finish();
+        config
+    }
+}
+
+impl RetryConfig {
+    fn read(mut section: Section<'_>) -> Self {
+        let attempts_fit = |attempts: &u32| (1..=10).contains(attempts);
+        let config = Self {
+            max_attempts: section.checked("max_attempts", 2, attempts_fit, "a whole number from 1 (no retry) to 10"),
+            budget: section.checked("budget", 0.2, |budget| (0.0..=1.0).contains(budget), "a share from 0 to 1"),
+        };
+        section.finish();
+        config
+    }
+}
+
+/// `[[gateway.workers]]`
+fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
+    let mut workers = Vec::new();
+    let mut ids = HashSet::new();
+    let mut total_weight = 0;
+    let listed = section.list("workers");
+    let is_empty = listed.is_empty();
+    for mut item in listed {
+        let id: Option<String> = item.required("id");
+        let url: Option<WorkerUrl> = item.required("url");
+        let weight = item.checked("weight", 1, |&weight| weight <= MAX_WEIGHT, "a whole number from 0 to 1000");
+        total_weight += weight;
+        if let Some(id) = &id {
+            if !crate::model::name::is_model_name(id) {
+                item.report("id", format!("expected letters, digits, '.', '_' and '-'; found {id:?}"));
+            }
+            if !ids.insert(id.clone()) {
+                item.report("id", format!("{id:?} is taken by another worker"));
+            }
+        }
+        item.finish();
+        if let (Some(id), Some(WorkerUrl(authority))) = (id, url) {
+            workers.push(EndpointConfig { id, authority, weight });
+        }
+    }
+    if !is_empty && total_weight == 0 {
+        section.report("workers", "every weight is 0, so nobody could take a request; give at least one a weight");
+    }
+    workers
+}
+
+/// `http://host:port`, nothing after it.
+struct WorkerUrl(Authority);
+
+impl Setting for WorkerUrl {
+    fn expected() -> String {
+        "an address such as \"http://worker-a:9000\"".into()
+    }
+    fn read(value: &Value) -> Option<Self> {
+        let url: Uri = value.as_str()?.parse().ok()?;
+        let is_plain = url.scheme() == Some(&Scheme::HTTP) && matches!(url.path(), "" | "/") && url.query().is_none();
+        let authority = url.into_parts().authority?;
+        let has_user = authority.as_str().contains('@');
+        (is_plain && !has_user && !authority.host().is_empty()).then_some(Self(authority))
+    }
+}

@@ -1,0 +1,121 @@
+//! `[worker]`
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::section::Section;
+use super::{HttpConfig, ShutdownConfig};
+use crate::model::name::is_model_name;
+
+/// How one worker process serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The model repository.
+    pub models: PathBuf,
+    /// The model of a request that names none.
+    pub default_model: Option<String>,
+    /// The longest that a request may take; a client can ask for less.
+    pub deadline: Duration,
+    /// Threads of the network runtime; engines have threads of their own.
+    pub threads: usize,
+    /// What it accepts.
+    pub http: HttpConfig,
+    /// How it ends.
+    pub shutdown: ShutdownConfig,
+    /// Batching, where a model has nothing of its own.
+    pub batching: BatchingConfig,
+    /// Batching of single models, complete: what a model leaves out it has from `batching`.
+    pub models_batching: BTreeMap<String, BatchingConfig>,
+}
+
+/// How requests for one model version are batched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchingConfig {
+    /// Rows that run together at most.
+    pub max_batch_size: usize,
+    /// How long the first request of a batch may wait for others. Zero takes what queued up while the engine was
+    /// busy, and never adds delay.
+    pub max_delay: Duration,
+    /// Requests that may wait; more are refused as `overloaded`.
+    pub queue: usize,
+    /// Engines that run batches of one model version side by side, each on its own thread.
+    pub instances: usize,
+}
+
+impl WorkerConfig {
+    /// The batching of one model.
+    #[must_use]
+    pub fn batching_of(&self, model: &str) -> &BatchingConfig {
+        self.models_batching.get(model).unwrap_or(&self.batching)
+    }
+
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let batching = BatchingConfig::read(section.section("batching"), &BatchingConfig::default());
+        let models = section.value("models", PathBuf::from("models"));
+        let config = Self {
+            listen: section.value("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            models,
+            default_model: default_model(&mut section),
+            deadline: positive(&mut section, "deadline", Duration::from_secs(10)),
+            threads: at_least_one(&mut section, "threads", 1),
+            http: HttpConfig::read(&mut section),
+            shutdown: ShutdownConfig::read(section.section("shutdown")),
+            models_batching: per_model(section.section("model"), &batching),
+            batching,
+        };
+        section.finish();
+        config
+    }
+}
+
+/// `[worker.model.NAME]`
+fn per_model(mut section: Section<'_>, common: &BatchingConfig) -> BTreeMap<String, BatchingConfig> {
+    let mut models = BTreeMap::new();
+    for (name, model) in section.named() {
+        if !is_model_name(&name) {
+            section.report(&name, "expected the name of a model: letters, digits, '.', '_' and '-'");
+        }
+        models.insert(name, BatchingConfig::read(model, common));
+    }
+    models
+}
+
+impl Default for BatchingConfig {
+    fn default() -> Self {
+        Self { max_batch_size: 32, max_delay: Duration::ZERO, queue: 1024, instances: 1 }
+    }
+}
+
+impl BatchingConfig {
+    fn read(mut section: Section<'_>, common: &Self) -> Self {
+        let delay_fits = |delay: &Duration| *delay <= Duration::from_secs(10);
+        let config = Self {
+            max_batch_size: at_least_one(&mut section, "max_batch_size", common.max_batch_size),
+            max_delay: section.checked("max_delay", common.max_delay, delay_fits, "a duration up to \"10s\""),
+            queue: at_least_one(&mut section, "queue", common.queue),
+            instances: at_least_one(&mut section, "instances", common.instances),
+        };
+        section.finish();
+        config
+    }
+}
+
+pub(super) fn at_least_one(section: &mut Section<'_>, key: &'static str, default: usize) -> usize {
+    section.checked(key, default, |&number| number >= 1, "a whole number, 1 or more")
+}
+
+pub(super) fn positive(section: &mut Section<'_>, key: &'static str, default: Duration) -> Duration {
+    section.checked(key, default, |duration| !duration.is_zero(), "a duration longer than zero")
+}
+
+pub(super) fn default_model(section: &mut Section<'_>) -> Option<String> {
+    let name: String = section.optional("default_model")?;
+    if !is_model_name(&name) {
+        section.report("default_model", format!("expected the name of a model; found {name:?}"));
+    }
+    Some(name)
+}

@@ -1,0 +1,114 @@
+//! Every metric of a worker.
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::metrics::Declare;
+
+/// Every metric of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerMetrics {
+    /// Where they are scraped from.
+    pub registry: Registry,
+    /// Answered requests by model and code (`ok`, or the code of the error).
+    pub requests: IntCounterVec,
+    /// From the head of a request to its answer.
+    pub request_duration: HistogramVec,
+    /// Requests being worked on.
+    pub in_flight: IntGauge,
+    /// 1 for the state that a version is in.
+    pub model_state: IntGaugeVec,
+    batch_rows: HistogramVec,
+    queue_depth: IntGaugeVec,
+    queue_seconds: HistogramVec,
+    inference_seconds: HistogramVec,
+    abandoned: IntCounterVec,
+}
+
+/// The metrics of one model version's batching, looked up once.
+#[derive(Clone, Debug)]
+pub struct BatchMetrics {
+    /// Rows of each batch.
+    pub batch_rows: Histogram,
+    /// Requests waiting.
+    pub queue_depth: IntGauge,
+    /// Seconds from queue to engine, one observation a request.
+    pub queue_seconds: Histogram,
+    /// Seconds in the engine, one observation a batch.
+    pub inference_seconds: Histogram,
+    /// Requests that were not computed because their deadline had passed.
+    pub expired: IntCounter,
+    /// Requests that were not computed because their client had left.
+    pub left: IntCounter,
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WorkerMetrics {
+    /// All of them, at zero, in a registry of their own.
+    #[must_use]
+    pub fn new() -> Self {
+        let declare = Declare::for_this_process();
+        let version = &["model", "version"];
+        let rows: Vec<f64> = (0..=10).map(|power| f64::from(1 << power)).collect();
+        Self {
+            requests: declare.counter(
+                "millrace_worker_requests_total",
+                "Answered predictions, by model and code (ok or the error's code).",
+                &["model", "code"],
+            ),
+            request_duration: declare.durations(
+                "millrace_worker_request_duration_seconds",
+                "Time from the head of a prediction request to its answer.",
+                &["model"],
+            ),
+            in_flight: declare
+                .gauge("millrace_worker_in_flight_requests", "Predictions being worked on.", &[])
+                .with_label_values::<&str>(&[]),
+            model_state: declare.gauge(
+                "millrace_worker_model_state",
+                "1 for the state that a model version is in.",
+                &["model", "version", "state"],
+            ),
+            batch_rows: declare.histogram("millrace_worker_batch_rows", "Rows that ran together.", version, &rows),
+            queue_depth: declare.gauge(
+                "millrace_worker_queue_depth",
+                "Requests that wait for the engine.",
+                version,
+            ),
+            queue_seconds: declare.durations(
+                "millrace_worker_queue_duration_seconds",
+                "Time that a request waited for the engine.",
+                version,
+            ),
+            inference_seconds: declare.durations(
+                "millrace_worker_inference_duration_seconds",
+                "Time that the engine took for a batch.",
+                version,
+            ),
+            abandoned: declare.counter(
+                "millrace_worker_abandoned_requests_total",
+                "Requests that were not computed, by reason: deadline or client_left.",
+                &["model", "version", "reason"],
+            ),
+            registry: declare.0,
+        }
+    }
+
+    /// The metrics of one model version.
+    #[must_use]
+    pub fn of_version(&self, model: &str, version: &str) -> BatchMetrics {
+        let labels = &[model, version];
+        BatchMetrics {
+            batch_rows: self.batch_rows.with_label_values(labels),
+            queue_depth: self.queue_depth.with_label_values(labels),
+            queue_seconds: self.queue_seconds.with_label_values(labels),
+            inference_seconds: self.inference_seconds.with_label_values(labels),
+            expired: self.abandoned.with_label_values(&[model, version, "deadline"]),
+            left: self.abandoned.with_label_values(&[model, version, "client_left"]),
+        }
+    }
+}
