@@ -7,7 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Serves trained models behind a load-balancing gateway.
 #[derive(Debug, Parser)]
-#[command(name = "millrace", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "millrace",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -131,7 +131,10 @@ pub struct ApiError {
 impl ApiError {
     /// An error of this kind, with its message.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 

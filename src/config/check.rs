@@ -118,7 +118,10 @@ mod tests {
         assert_eq!(config.gateway.workers[0].weight, 3);
         assert_eq!(config.telemetry.log_format, LogFormat::Json);
         let digits = config.worker.batching_of("digits");
-        assert_eq!((digits.max_batch_size, digits.max_delay), (64, Duration::from_millis(2)));
+        assert_eq!(
+            (digits.max_batch_size, digits.max_delay),
+            (64, Duration::from_millis(2))
+        );
         assert_eq!(config.worker.batching_of("iris").max_batch_size, 32);
     }
 
@@ -161,9 +164,16 @@ mod tests {
             "speed: unknown key; known here: gateway, worker, serve, telemetry",
         ];
         for line in expected {
-            assert!(errors.iter().any(|error| error == line), "{line}\nnot in\n{}", errors.join("\n"));
+            assert!(
+                errors.iter().any(|error| error == line),
+                "{line}\nnot in\n{}",
+                errors.join("\n")
+            );
         }
-        assert!(errors.iter().any(|error| error.starts_with("telemetry.log: ")), "{errors:?}");
+        assert!(
+            errors.iter().any(|error| error.starts_with("telemetry.log: ")),
+            "{errors:?}"
+        );
         assert_eq!(errors.len(), expected.len() + 1, "{}", errors.join("\n"));
     }
 
@@ -173,7 +183,10 @@ mod tests {
             format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{id}:9000\"\nweight = {weight}\n")
         };
         let errors = check(&(worker("a", 0) + &worker("b", 0))).unwrap_err();
-        assert!(errors[0].starts_with("gateway.workers: every weight is 0"), "{errors:?}");
+        assert!(
+            errors[0].starts_with("gateway.workers: every weight is 0"),
+            "{errors:?}"
+        );
         assert!(check(&(worker("a", 0) + &worker("b", 1))).is_ok());
     }
 
@@ -195,7 +208,11 @@ mod tests {
         ];
         let layers = Layers::new()
             .with_text("[gateway]\npolicy = \"weighted\"\nmax_in_flight = 9")
-            .with_environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter());
+            .with_environment(
+                variables
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into_iter(),
+            );
         let config = Config::check(&layers).unwrap();
         assert_eq!(config.gateway.policy, PolicyName::Random);
         assert_eq!(config.gateway.max_in_flight, 7);
@@ -210,6 +227,9 @@ mod tests {
         let variables = [("MILLRACE_GATEWAY__POLCY".to_owned(), "random".to_owned())];
         let layers = Layers::new().with_environment(variables.into_iter());
         let errors = Config::check(&layers).unwrap_err();
-        assert_eq!(errors.0[0].to_string(), "gateway.polcy: unknown key; did you mean policy?");
+        assert_eq!(
+            errors.0[0].to_string(),
+            "gateway.polcy: unknown key; did you mean policy?"
+        );
     }
 }

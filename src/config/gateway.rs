@@ -166,7 +166,12 @@ impl HealthConfig {
         let config = Self {
             interval: positive(&mut section, "interval", Duration::from_secs(2)),
             timeout: positive(&mut section, "timeout", Duration::from_secs(1)),
-            jitter: section.checked("jitter", 0.1, |share| (0.0..=1.0).contains(share), "a share from 0 to 1"),
+            jitter: section.checked(
+                "jitter",
+                0.1,
+                |share| (0.0..=1.0).contains(share),
+                "a share from 0 to 1",
+            ),
             rise: section.checked("rise", 2, |&count| count >= 1, at_least_once),
             fall: section.checked("fall", 3, |&count| count >= 1, at_least_once),
         };
@@ -179,8 +184,18 @@ impl RetryConfig {
     fn read(mut section: Section<'_>) -> Self {
         let attempts_fit = |attempts: &u32| (1..=10).contains(attempts);
         let config = Self {
-            max_attempts: section.checked("max_attempts", 2, attempts_fit, "a whole number from 1 (no retry) to 10"),
-            budget: section.checked("budget", 0.2, |budget| (0.0..=1.0).contains(budget), "a share from 0 to 1"),
+            max_attempts: section.checked(
+                "max_attempts",
+                2,
+                attempts_fit,
+                "a whole number from 1 (no retry) to 10",
+            ),
+            budget: section.checked(
+                "budget",
+                0.2,
+                |budget| (0.0..=1.0).contains(budget),
+                "a share from 0 to 1",
+            ),
         };
         section.finish();
         config
@@ -197,11 +212,19 @@ fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
     for mut item in listed {
         let id: Option<String> = item.required("id");
         let url: Option<WorkerUrl> = item.required("url");
-        let weight = item.checked("weight", 1, |&weight| weight <= MAX_WEIGHT, "a whole number from 0 to 1000");
+        let weight = item.checked(
+            "weight",
+            1,
+            |&weight| weight <= MAX_WEIGHT,
+            "a whole number from 0 to 1000",
+        );
         total_weight += weight;
         if let Some(id) = &id {
             if !crate::model::name::is_model_name(id) {
-                item.report("id", format!("expected letters, digits, '.', '_' and '-'; found {id:?}"));
+                item.report(
+                    "id",
+                    format!("expected letters, digits, '.', '_' and '-'; found {id:?}"),
+                );
             }
             if !ids.insert(id.clone()) {
                 item.report("id", format!("{id:?} is taken by another worker"));
@@ -209,11 +232,18 @@ fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
         }
         item.finish();
         if let (Some(id), Some(WorkerUrl(authority))) = (id, url) {
-            workers.push(EndpointConfig { id, authority, weight });
+            workers.push(EndpointConfig {
+                id,
+                authority,
+                weight,
+            });
         }
     }
     if !is_empty && total_weight == 0 {
-        section.report("workers", "every weight is 0, so nobody could take a request; give at least one a weight");
+        section.report(
+            "workers",
+            "every weight is 0, so nobody could take a request; give at least one a weight",
+        );
     }
     workers
 }
@@ -227,7 +257,8 @@ impl Setting for WorkerUrl {
     }
     fn read(value: &Value) -> Option<Self> {
         let url: Uri = value.as_str()?.parse().ok()?;
-        let is_plain = url.scheme() == Some(&Scheme::HTTP) && matches!(url.path(), "" | "/") && url.query().is_none();
+        let is_plain =
+            url.scheme() == Some(&Scheme::HTTP) && matches!(url.path(), "" | "/") && url.query().is_none();
         let authority = url.into_parts().authority?;
         let has_user = authority.as_str().contains('@');
         (is_plain && !has_user && !authority.host().is_empty()).then_some(Self(authority))

@@ -67,7 +67,8 @@ impl Layers {
     pub(super) fn merge(&self) -> Result<Table, ConfigErrors> {
         let text = self.text.as_deref().unwrap_or_default();
         // Parsed here as well, because this error shows the line.
-        text.parse::<Table>().map_err(|error| one(format!("not TOML: {}", error.to_string().trim_end())))?;
+        text.parse::<Table>()
+            .map_err(|error| one(format!("not TOML: {}", error.to_string().trim_end())))?;
         let environment = Environment::with_prefix(PREFIX)
             .prefix_separator("_")
             .separator(SEPARATOR)
@@ -88,7 +89,10 @@ impl Layers {
 
 /// An error about the file as a whole.
 fn one(problem: String) -> ConfigErrors {
-    ConfigErrors(vec![ConfigError { key: String::new(), problem }])
+    ConfigErrors(vec![ConfigError {
+        key: String::new(),
+        problem,
+    }])
 }
 
 /// Puts `value` at a dotted path, over whatever was on the way.

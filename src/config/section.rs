@@ -35,7 +35,9 @@ impl fmt::Display for ConfigErrors {
             1 => write!(formatter, "the configuration has 1 error:")?,
             count => write!(formatter, "the configuration has {count} errors:")?,
         }
-        self.0.iter().try_for_each(|error| write!(formatter, "\n  {error}"))
+        self.0
+            .iter()
+            .try_for_each(|error| write!(formatter, "\n  {error}"))
     }
 }
 
@@ -45,12 +47,19 @@ pub(super) struct Problems(RefCell<Vec<ConfigError>>);
 
 impl Problems {
     pub(super) fn report(&self, key: impl Into<String>, problem: impl Into<String>) {
-        self.0.borrow_mut().push(ConfigError { key: key.into(), problem: problem.into() });
+        self.0.borrow_mut().push(ConfigError {
+            key: key.into(),
+            problem: problem.into(),
+        });
     }
 
     pub(super) fn into_result<T>(self, value: T) -> Result<T, ConfigErrors> {
         let errors = self.0.into_inner();
-        if errors.is_empty() { Ok(value) } else { Err(ConfigErrors(errors)) }
+        if errors.is_empty() {
+            Ok(value)
+        } else {
+            Err(ConfigErrors(errors))
+        }
     }
 }
 
@@ -67,16 +76,30 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     pub(super) fn root(table: Table, problems: &'a Problems) -> Self {
-        Self { path: String::new(), table, known: Vec::new(), problems }
+        Self {
+            path: String::new(),
+            table,
+            known: Vec::new(),
+            problems,
+        }
     }
 
     fn child(&self, key: &str, table: Table) -> Section<'a> {
-        Section { path: self.key(key), table, known: Vec::new(), problems: self.problems }
+        Section {
+            path: self.key(key),
+            table,
+            known: Vec::new(),
+            problems: self.problems,
+        }
     }
 
     /// The full path of one of this table's keys.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     pub(super) fn report(&self, key: &str, problem: impl Into<String>) {
@@ -93,7 +116,10 @@ impl<'a> Section<'a> {
         let value = self.take(key)?;
         let setting = T::read(&value);
         if setting.is_none() {
-            self.report(key, format!("expected {}; found {}", T::expected(), describe(&value)));
+            self.report(
+                key,
+                format!("expected {}; found {}", T::expected(), describe(&value)),
+            );
         }
         setting
     }
@@ -116,7 +142,10 @@ impl<'a> Section<'a> {
         if rule(&value) {
             return value;
         }
-        self.report(key, format!("expected {expected}; found {}", found.unwrap_or_default()));
+        self.report(
+            key,
+            format!("expected {expected}; found {}", found.unwrap_or_default()),
+        );
         default
     }
 
@@ -136,7 +165,10 @@ impl<'a> Section<'a> {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.report(key, format!("expected a table [{}]; found {}", self.key(key), describe(&other)));
+                self.report(
+                    key,
+                    format!("expected a table [{}]; found {}", self.key(key), describe(&other)),
+                );
                 Table::new()
             }
         };
@@ -149,7 +181,14 @@ impl<'a> Section<'a> {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.report(key, format!("expected tables [[{}]]; found {}", self.key(key), describe(&other)));
+                self.report(
+                    key,
+                    format!(
+                        "expected tables [[{}]]; found {}",
+                        self.key(key),
+                        describe(&other)
+                    ),
+                );
                 return Vec::new();
             }
         };
@@ -192,7 +231,11 @@ impl<'a> Section<'a> {
 
     fn nearest(&self, key: &str) -> Option<&'static str> {
         let similarity = |known: &&'static str| strsim::jaro_winkler(key, known);
-        let best = self.known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        let best = self
+            .known
+            .iter()
+            .copied()
+            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
         (similarity(&best) > 0.85).then_some(best)
     }
 }

@@ -75,7 +75,10 @@ impl Setting for f64 {
     }
     fn read(value: &Value) -> Option<Self> {
         let integer = || value.as_integer().map(|integer| integer as f64);
-        value.as_float().or_else(integer).filter(|number: &f64| number.is_finite())
+        value
+            .as_float()
+            .or_else(integer)
+            .filter(|number: &f64| number.is_finite())
     }
 }
 

@@ -77,7 +77,10 @@ fn per_model(mut section: Section<'_>, common: &BatchingConfig) -> BTreeMap<Stri
     let mut models = BTreeMap::new();
     for (name, model) in section.named() {
         if !is_model_name(&name) {
-            section.report(&name, "expected the name of a model: letters, digits, '.', '_' and '-'");
+            section.report(
+                &name,
+                "expected the name of a model: letters, digits, '.', '_' and '-'",
+            );
         }
         models.insert(name, BatchingConfig::read(model, common));
     }
@@ -86,7 +89,12 @@ fn per_model(mut section: Section<'_>, common: &BatchingConfig) -> BTreeMap<Stri
 
 impl Default for BatchingConfig {
     fn default() -> Self {
-        Self { max_batch_size: 32, max_delay: Duration::ZERO, queue: 1024, instances: 1 }
+        Self {
+            max_batch_size: 32,
+            max_delay: Duration::ZERO,
+            queue: 1024,
+            instances: 1,
+        }
     }
 }
 
@@ -95,7 +103,12 @@ impl BatchingConfig {
         let delay_fits = |delay: &Duration| *delay <= Duration::from_secs(10);
         let config = Self {
             max_batch_size: at_least_one(&mut section, "max_batch_size", common.max_batch_size),
-            max_delay: section.checked("max_delay", common.max_delay, delay_fits, "a duration up to \"10s\""),
+            max_delay: section.checked(
+                "max_delay",
+                common.max_delay,
+                delay_fits,
+                "a duration up to \"10s\"",
+            ),
             queue: at_least_one(&mut section, "queue", common.queue),
             instances: at_least_one(&mut section, "instances", common.instances),
         };
@@ -109,13 +122,21 @@ pub(super) fn at_least_one(section: &mut Section<'_>, key: &'static str, default
 }
 
 pub(super) fn positive(section: &mut Section<'_>, key: &'static str, default: Duration) -> Duration {
-    section.checked(key, default, |duration| !duration.is_zero(), "a duration longer than zero")
+    section.checked(
+        key,
+        default,
+        |duration| !duration.is_zero(),
+        "a duration longer than zero",
+    )
 }
 
 pub(super) fn default_model(section: &mut Section<'_>) -> Option<String> {
     let name: String = section.optional("default_model")?;
     if !is_model_name(&name) {
-        section.report("default_model", format!("expected the name of a model; found {name:?}"));
+        section.report(
+            "default_model",
+            format!("expected the name of a model; found {name:?}"),
+        );
     }
     Some(name)
 }

@@ -1,1 +1,11 @@
-//! x
+//! What both servers share: the accept loop with its timeouts, the drain, bodies with limits, ids, and the one place
+//! where an error becomes an answer.
+
+pub mod body;
+pub mod deadline;
+pub mod drain;
+pub mod observe;
+pub mod reply;
+pub mod request_id;
+pub mod server;
+pub mod signal;

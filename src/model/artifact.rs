@@ -104,7 +104,12 @@ impl Artifact {
                 toml::from_str(&text).map_err(|error| ArtifactError::InvalidMetadata(error.to_string()))?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Metadata::default(),
-            Err(source) => return Err(ArtifactError::Unreadable { file: METADATA_FILE, source }),
+            Err(source) => {
+                return Err(ArtifactError::Unreadable {
+                    file: METADATA_FILE,
+                    source,
+                });
+            }
         };
         Ok(Self { graph_path, metadata })
     }
@@ -137,7 +142,11 @@ mod tests {
             task: Some(Task::Classification),
             features: vec!["a".into(), "b".into()],
             classes: vec!["no".into(), "yes".into()],
-            source: Some(Source { data: "d.csv".into(), target: "t".into(), rows: 3 }),
+            source: Some(Source {
+                data: "d.csv".into(),
+                target: "t".into(),
+                rows: 3,
+            }),
             training: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(1))]),
             ..Metadata::default()
         };

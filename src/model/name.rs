@@ -24,7 +24,17 @@ mod tests {
 
     #[test]
     fn names_that_could_leave_the_repository_are_refused() {
-        for name in ["", "..", ".hidden", "a/b", "a\\b", "a b", "ä", "-x", &"x".repeat(129)] {
+        for name in [
+            "",
+            "..",
+            ".hidden",
+            "a/b",
+            "a\\b",
+            "a b",
+            "ä",
+            "-x",
+            &"x".repeat(129),
+        ] {
             assert!(!is_model_name(name), "{name}");
         }
         for name in ["iris", "digits-mlp", "resnet50_v1.5", "7"] {

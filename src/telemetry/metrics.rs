@@ -5,7 +5,9 @@
 //! set of values: what clients send, such as the name of a model that nobody has, never becomes one.
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 /// The label value for a model that nobody here knows. No model can be called so.
 pub const UNKNOWN_MODEL: &str = "_unknown";
@@ -30,13 +32,15 @@ impl Declare {
     }
 
     pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
+        let counter =
+            IntCounterVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
         self.register(counter.clone());
         counter
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        let gauge = IntGaugeVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
+        let gauge =
+            IntGaugeVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
         self.register(gauge.clone());
         gauge
     }
@@ -53,7 +57,9 @@ impl Declare {
     }
 
     fn register(&self, collector: impl Collector + 'static) {
-        self.0.register(Box::new(collector)).expect("every metric is declared once");
+        self.0
+            .register(Box::new(collector))
+            .expect("every metric is declared once");
     }
 }
 
@@ -61,6 +67,8 @@ impl Declare {
 #[must_use]
 pub fn encode(registry: &Registry) -> (&'static str, Vec<u8>) {
     let mut text = Vec::with_capacity(16 << 10);
-    TextEncoder::new().encode(&registry.gather(), &mut text).expect("a vector takes every byte");
+    TextEncoder::new()
+        .encode(&registry.gather(), &mut text)
+        .expect("a vector takes every byte");
     (prometheus::TEXT_FORMAT, text)
 }

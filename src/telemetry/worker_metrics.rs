@@ -66,14 +66,23 @@ impl WorkerMetrics {
                 &["model"],
             ),
             in_flight: declare
-                .gauge("millrace_worker_in_flight_requests", "Predictions being worked on.", &[])
+                .gauge(
+                    "millrace_worker_in_flight_requests",
+                    "Predictions being worked on.",
+                    &[],
+                )
                 .with_label_values::<&str>(&[]),
             model_state: declare.gauge(
                 "millrace_worker_model_state",
                 "1 for the state that a model version is in.",
                 &["model", "version", "state"],
             ),
-            batch_rows: declare.histogram("millrace_worker_batch_rows", "Rows that ran together.", version, &rows),
+            batch_rows: declare.histogram(
+                "millrace_worker_batch_rows",
+                "Rows that ran together.",
+                version,
+                &rows,
+            ),
             queue_depth: declare.gauge(
                 "millrace_worker_queue_depth",
                 "Requests that wait for the engine.",

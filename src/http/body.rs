@@ -1,0 +1,193 @@
+//! Bodies are read whole, up to a limit and a deadline.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::{Duration, timeout, timeout_at};
+
+use super::deadline::Deadline;
+use crate::api::error::{ApiError, ErrorCode};
+
+/// How much of a refused body is still taken in, so that the client gets to read the refusal instead of a reset.
+const LINGER_BYTES: usize = 256 << 20;
+/// For how long.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Reads a request's body. One that declares more than `limit` is refused before any of it is read.
+pub async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    deadline: Deadline,
+) -> Result<Bytes, ApiError> {
+    if is_ambiguous(headers) {
+        return Err(ApiError::new(
+            ErrorCode::InvalidInput,
+            "the request has both Content-Length and Transfer-Encoding; send one of them",
+        ));
+    }
+    if declared_length(headers).is_some_and(|length| length > limit as u64) {
+        linger(body);
+        return Err(too_large(limit));
+    }
+    let mut whole = Chunks::default();
+    loop {
+        let next = timeout_at(deadline.0, body.frame()).await;
+        let frame = match next.map_err(|_| Deadline::exceeded("its body was read"))? {
+            None => return Ok(whole.into_bytes()),
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                let message = format!("the body broke off: {error}");
+                return Err(ApiError::new(ErrorCode::InvalidInput, message));
+            }
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            linger(body);
+            return Err(too_large(limit));
+        }
+        whole.push(data);
+    }
+}
+
+/// Refuses a body that is declared as something else than JSON. Where nothing is declared, JSON is assumed.
+pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(declared) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let text = declared.to_str().unwrap_or("?");
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json")
+        || essence
+            .rsplit_once('+')
+            .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"));
+    if is_json {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::UnsupportedMediaType,
+        format!("expected content-type: application/json; found {essence:?}"),
+    ))
+}
+
+/// The chunks of a body; most have only one, and that one is not copied.
+#[derive(Default)]
+struct Chunks {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Chunks {
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        self.joined.extend_from_slice(&data);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() {
+            self.first
+        } else {
+            self.joined.freeze()
+        }
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Two processes that disagree on where such a request ends could be made to read two requests from one.
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) && headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(
+        ErrorCode::PayloadTooLarge,
+        format!("the body is over the limit of {limit} bytes"),
+    )
+}
+
+/// Takes in and forgets what the client still sends: a client that is cut off while it writes seldom reads why.
+fn linger(mut body: Body) {
+    tokio::spawn(timeout(LINGER_TIME, async move {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+            if taken > LINGER_BYTES {
+                return;
+            }
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use futures_util::stream;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn soon() -> Deadline {
+        Deadline(Instant::now() + Duration::from_secs(1))
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_joined_in_order() {
+        let pieces = ["ab", "", "cd", "e"].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        let body = Body::from_stream(stream::iter(pieces));
+        assert_eq!(read(&HeaderMap::new(), body, 5, soon()).await.unwrap(), "abcde");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_whether_declared_or_not() {
+        let mut headers = HeaderMap::new();
+        let error = read(&headers, Body::from("abcdef"), 5, soon()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::PayloadTooLarge);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("6"));
+        let error = read(&headers, Body::empty(), 5, soon()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::PayloadTooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_runs_into_the_deadline() {
+        let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
+        let error = read(&HeaderMap::new(), body, 5, soon()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::DeadlineExceeded);
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        let check = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(value).unwrap());
+            require_json(&headers).is_ok()
+        };
+        assert!(require_json(&HeaderMap::new()).is_ok());
+        for json in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/vnd.api+json",
+        ] {
+            assert!(check(json), "{json}");
+        }
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "",
+        ] {
+            assert!(!check(other), "{other}");
+        }
+    }
+}

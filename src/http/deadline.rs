@@ -1,0 +1,101 @@
+//! How long a request may take: the server's limit, or less where the client says so.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
+use crate::api::error::{ApiError, ErrorCode};
+use crate::api::headers;
+
+/// The moment by which a request must be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// `limit` from `now` on, or what the client's header asks for where that is sooner.
+    pub fn of_request(headers: &HeaderMap, limit: Duration, now: Instant) -> Result<Self, ApiError> {
+        let Some(header) = headers.get(headers::REQUEST_TIMEOUT_MS) else {
+            return Ok(Self(now + limit));
+        };
+        let milliseconds = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        let Some(milliseconds) = milliseconds.filter(|&milliseconds| milliseconds > 0) else {
+            let came = String::from_utf8_lossy(header.as_bytes()).into_owned();
+            return Err(ApiError::new(
+                ErrorCode::InvalidInput,
+                format!(
+                    "{} takes whole milliseconds, 1 or more; found {came:?}",
+                    headers::REQUEST_TIMEOUT_MS
+                ),
+            ));
+        };
+        Ok(Self(now + limit.min(Duration::from_millis(milliseconds))))
+    }
+
+    /// What is left of it.
+    #[must_use]
+    pub fn remaining(self, now: Instant) -> Duration {
+        self.0.saturating_duration_since(now)
+    }
+
+    /// What is left, as the next process is told: at least 1 ms, because 0 means nothing.
+    #[must_use]
+    pub fn remaining_header(self, now: Instant) -> HeaderValue {
+        let milliseconds = self.remaining(now).as_millis().max(1);
+        HeaderValue::from(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+    }
+
+    /// The refusal once it has passed, wherever the request then was.
+    #[must_use]
+    pub fn exceeded(doing: &'static str) -> ApiError {
+        ApiError::new(
+            ErrorCode::DeadlineExceeded,
+            format!("the time of this request was up while {doing}"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn of_header(value: &str) -> Result<Duration, ApiError> {
+        let now = Instant::now();
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::REQUEST_TIMEOUT_MS, HeaderValue::from_str(value).unwrap());
+        Deadline::of_request(&headers, LIMIT, now).map(|deadline| deadline.remaining(now))
+    }
+
+    #[test]
+    fn a_client_can_ask_for_less_but_not_for_more() {
+        assert_eq!(of_header("250").unwrap(), Duration::from_millis(250));
+        assert_eq!(of_header("99999999").unwrap(), LIMIT);
+    }
+
+    #[test]
+    fn nonsense_is_told_and_not_taken_for_the_limit() {
+        for value in ["soon", "-1", "0", "1.5", "", "999999999999999999999"] {
+            assert_eq!(
+                of_header(value).unwrap_err().code,
+                ErrorCode::InvalidInput,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_next_process_is_told_what_is_left() {
+        let now = Instant::now();
+        let deadline = Deadline(now + Duration::from_millis(1500));
+        assert_eq!(
+            deadline.remaining_header(now + Duration::from_millis(500)),
+            "1000"
+        );
+        assert_eq!(deadline.remaining_header(now + LIMIT), "1");
+    }
+}

@@ -1,0 +1,151 @@
+//! The accept loop of both servers.
+//!
+//! It is our own because `axum::serve` sets no time limit on a request's head, so that a client which sends one byte
+//! a minute holds its connection for ever, and because a graceful end must not wait for idle connections.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::drain::{Drain, Phase};
+use crate::config::HttpConfig;
+
+/// How long a connection that never carried a request is kept once the server closes.
+const UNUSED_CONNECTION_GRACE: Duration = Duration::from_millis(250);
+/// How long sent bytes may stay unacknowledged, or a client may take none, before its connection is given up.
+const STALLED_CLIENT: Duration = Duration::from_secs(30);
+/// How long the accept loop rests when the process has no descriptor left.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// The other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub SocketAddr);
+
+/// Serves `router` on `listener` until `drain` closes, then ends every connection without cutting off a request;
+/// what still runs after `grace` is ended all the same. Gives back how many requests that were.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &HttpConfig,
+    drain: &Drain,
+    grace: Duration,
+) -> usize {
+    let connections = TaskTracker::new();
+    let cut_off = CancellationToken::new();
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let header_timeout = limits.header_timeout;
+    loop {
+        let accepted = tokio::select! {
+            () = drain.reached(Phase::Closing) => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, client, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        let connection = serve_connection(stream, client, router.clone(), header_timeout, drain.clone());
+        let cut_off = cut_off.clone();
+        connections.spawn(async move {
+            cut_off.run_until_cancelled(connection).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if timeout(grace, connections.wait()).await.is_ok() {
+        return 0;
+    }
+    let remaining = connections.len();
+    cut_off.cancel();
+    connections.wait().await;
+    remaining
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, client) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    // Without it a client that never reads its answer holds the connection for ever.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_CLIENT))?;
+    Ok((stream, client, place))
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    client: SocketAddr,
+    router: Router,
+    header_timeout: Duration,
+    drain: Drain,
+) {
+    let was_used = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        was_used.store(true, Ordering::Relaxed);
+        call(router.clone(), request, client)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.reached(Phase::Closing) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = unused(&was_used) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%client, %error, "a connection ended early");
+    }
+}
+
+/// Resolves for a connection that no request ever came on; hyper would wait for its first one.
+async fn unused(was_used: &AtomicBool) {
+    sleep(UNUSED_CONNECTION_GRACE).await;
+    if was_used.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn call(
+    mut router: Router,
+    request: Request<Incoming>,
+    client: SocketAddr,
+) -> Result<axum::response::Response, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ClientAddress(client));
+    router.call(request).await
+}

@@ -1,0 +1,176 @@
+//! Every metric of a gateway.
+
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::metrics::Declare;
+
+/// Every metric of a gateway.
+#[derive(Clone, Debug)]
+pub struct GatewayMetrics {
+    /// Where they are scraped from.
+    pub registry: Registry,
+    /// Answered requests by model and code.
+    pub requests: IntCounterVec,
+    /// From the head of a request to its answer, by model.
+    pub request_duration: HistogramVec,
+    /// Requests between admission and their answer.
+    pub in_flight: IntGauge,
+    /// Tries on another endpoint, by the reason for which the one before it failed.
+    pub retries: IntCounterVec,
+    /// Retries that the budget did not allow.
+    pub retries_refused: IntCounter,
+    /// Generation of the snapshot in force; every change of policy, weights, members or health makes a new one.
+    pub snapshot_generation: IntGauge,
+    /// Generation of the configuration in force; every file that was taken over makes a new one.
+    pub config_generation: IntGauge,
+    /// Configurations that were read again, by outcome: `applied` or `refused`.
+    pub config_reloads: IntCounterVec,
+    policy: IntGaugeVec,
+    endpoint_healthy: IntGaugeVec,
+    endpoint_in_flight: IntGaugeVec,
+    endpoint_weight: IntGaugeVec,
+    endpoint_outcomes: IntCounterVec,
+    endpoint_duration: HistogramVec,
+}
+
+/// The metrics of one endpoint, looked up once.
+#[derive(Clone, Debug)]
+pub struct EndpointMetrics {
+    /// 1 while it takes requests.
+    pub healthy: IntGauge,
+    /// Requests that wait for its answer.
+    pub in_flight: IntGauge,
+    /// Its weight under `weighted`.
+    pub weight: IntGauge,
+    /// From sending a request to having its answer whole.
+    pub duration: Histogram,
+    outcomes: IntCounterVec,
+    id: String,
+}
+
+impl Default for GatewayMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl GatewayMetrics {
+    /// All of them, at zero, in a registry of their own.
+    #[must_use]
+    pub fn new() -> Self {
+        let declare = Declare::for_this_process();
+        let alone = |name: &str, help: &str| declare.gauge(name, help, &[]).with_label_values::<&str>(&[]);
+        Self {
+            requests: declare.counter(
+                "millrace_gateway_requests_total",
+                "Answered predictions, by model and code (ok, the error's code, or client_left).",
+                &["model", "code"],
+            ),
+            request_duration: declare.durations(
+                "millrace_gateway_request_duration_seconds",
+                "Time from the head of a prediction request to its answer.",
+                &["model"],
+            ),
+            in_flight: alone(
+                "millrace_gateway_in_flight_requests",
+                "Predictions between admission and answer.",
+            ),
+            retries: declare.counter(
+                "millrace_gateway_retries_total",
+                "Tries on another endpoint, by the reason for which the one before failed.",
+                &["reason"],
+            ),
+            retries_refused: declare
+                .counter(
+                    "millrace_gateway_retries_refused_total",
+                    "Retries that the budget did not allow.",
+                    &[],
+                )
+                .with_label_values::<&str>(&[]),
+            snapshot_generation: alone(
+                "millrace_gateway_snapshot_generation",
+                "Generation of the balancing snapshot in force.",
+            ),
+            config_generation: alone(
+                "millrace_gateway_config_generation",
+                "Generation of the configuration in force.",
+            ),
+            config_reloads: declare.counter(
+                "millrace_gateway_config_reloads_total",
+                "Configurations that were read again, by outcome: applied or refused.",
+                &["outcome"],
+            ),
+            policy: declare.gauge(
+                "millrace_gateway_policy",
+                "1 for the balancing policy in force, 0 for the others.",
+                &["policy"],
+            ),
+            endpoint_healthy: declare.gauge(
+                "millrace_gateway_endpoint_healthy",
+                "1 while the endpoint takes requests.",
+                &["worker"],
+            ),
+            endpoint_in_flight: declare.gauge(
+                "millrace_gateway_endpoint_in_flight_requests",
+                "Requests that wait for the endpoint's answer.",
+                &["worker"],
+            ),
+            endpoint_weight: declare.gauge(
+                "millrace_gateway_endpoint_weight",
+                "Weight of the endpoint.",
+                &["worker"],
+            ),
+            endpoint_outcomes: declare.counter(
+                "millrace_gateway_endpoint_outcomes_total",
+                "What came of requests sent to the endpoint: answered, or how it failed.",
+                &["worker", "outcome"],
+            ),
+            endpoint_duration: declare.durations(
+                "millrace_gateway_endpoint_duration_seconds",
+                "Time from sending a request to the endpoint to having its answer.",
+                &["worker"],
+            ),
+            registry: declare.0,
+        }
+    }
+
+    /// Shows which policy is in force.
+    pub fn show_policy(&self, name: &str, all: &[&str]) {
+        for other in all {
+            self.policy
+                .with_label_values(&[other])
+                .set(i64::from(*other == name));
+        }
+    }
+
+    /// The metrics of one endpoint.
+    #[must_use]
+    pub fn of_endpoint(&self, id: &str) -> EndpointMetrics {
+        EndpointMetrics {
+            healthy: self.endpoint_healthy.with_label_values(&[id]),
+            in_flight: self.endpoint_in_flight.with_label_values(&[id]),
+            weight: self.endpoint_weight.with_label_values(&[id]),
+            duration: self.endpoint_duration.with_label_values(&[id]),
+            outcomes: self.endpoint_outcomes.clone(),
+            id: id.to_owned(),
+        }
+    }
+
+    /// Forgets an endpoint that is no longer a member, so that its last state is not shown for ever.
+    pub fn forget_endpoint(&self, id: &str) {
+        let labels = &[id];
+        // Each was registered by `of_endpoint`; that one of them is gone already changes nothing.
+        let _ = self.endpoint_healthy.remove_label_values(labels);
+        let _ = self.endpoint_in_flight.remove_label_values(labels);
+        let _ = self.endpoint_weight.remove_label_values(labels);
+    }
+}
+
+impl EndpointMetrics {
+    /// Counts what came of a request.
+    pub fn count(&self, outcome: &str) {
+        self.outcomes
+            .with_label_values(&[self.id.as_str(), outcome])
+            .inc();
+    }
+}
