@@ -19,6 +19,7 @@
 //! | [`worker`] | validation, batching, the registry of models | api, config, model, engine, telemetry, http |
 //! | [`model`] | signature, tensor, repository, artifact; no HTTP | — |
 //! | [`engine`] | runs a graph | model |
+//! | [`supervisor`] | starts and watches worker processes | config, http |
 //! | [`training`] | fits models and writes artifacts | model, engine |
 //! | [`telemetry`] | every metric declared once; logging | config |
 //! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, telemetry |
@@ -33,6 +34,7 @@ pub mod engine;
 pub mod gateway;
 pub mod http;
 pub mod model;
+pub mod supervisor;
 pub mod telemetry;
 pub mod training;
 pub mod worker;

@@ -1,5 +1,10 @@
 //! Wiring only: configuration → parts → bind → serve → drain.
 
+mod check;
+mod gateway;
+mod health;
+mod serve;
+mod start;
 mod train;
 
 use std::fmt::Display;
@@ -32,8 +37,12 @@ impl Failure {
 #[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Worker(_) => Err(Failure::usage("this command comes with a later commit")),
         Command::Train(arguments) => train::run(&arguments),
-        _ => Err(Failure::usage("this command comes with a later commit")),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use axum::http::uri::{Authority, Scheme};
+use serde::Serialize;
 use toml::Value;
 
 use super::section::Section;
-use super::setting::Setting;
+use super::setting::{Setting, authority_text, duration_text};
 use super::worker::{at_least_one, default_model, positive};
 use super::{HttpConfig, ShutdownConfig};
 
@@ -18,7 +19,7 @@ use super::{HttpConfig, ShutdownConfig};
 pub const MAX_WEIGHT: u32 = 1000;
 
 /// How the gateway balances, judges and forwards.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GatewayConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
@@ -29,12 +30,17 @@ pub struct GatewayConfig {
     /// The model of a request that names none.
     pub default_model: Option<String>,
     /// The longest that a request may take, retries included; a client can ask for less.
+    #[serde(serialize_with = "duration_text")]
     pub deadline: Duration,
+    /// How long a connection to a worker may take to come about.
+    #[serde(serialize_with = "duration_text")]
+    pub connect_timeout: Duration,
     /// Requests in flight at once; more are refused as `overloaded`.
     pub max_in_flight: usize,
     /// Threads of the network runtime; none: one per core.
     pub threads: Option<usize>,
     /// What it accepts.
+    #[serde(flatten)]
     pub http: HttpConfig,
     /// How it ends.
     pub shutdown: ShutdownConfig,
@@ -47,18 +53,20 @@ pub struct GatewayConfig {
 }
 
 /// One worker, as the gateway's configuration names it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndpointConfig {
     /// Its name in metrics, logs and admin.
     pub id: String,
     /// Host and port.
+    #[serde(rename = "url", serialize_with = "authority_text")]
     pub authority: Authority,
     /// Its share under weighted policies; 0 takes nothing.
     pub weight: u32,
 }
 
 /// Names of the balancing policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PolicyName {
     /// One after the other.
     RoundRobin,
@@ -111,11 +119,13 @@ impl Setting for PolicyName {
 }
 
 /// `[gateway.health]`: active probes and how many agree before an endpoint changes its state.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthConfig {
     /// Time between two probes of one endpoint.
+    #[serde(serialize_with = "duration_text")]
     pub interval: Duration,
     /// How long a probe waits for its answer.
+    #[serde(serialize_with = "duration_text")]
     pub timeout: Duration,
     /// Share of the interval by which each probe is moved at random, so that gateways do not probe in step.
     pub jitter: f64,
@@ -126,7 +136,7 @@ pub struct HealthConfig {
 }
 
 /// `[gateway.retry]`: when a request is tried again on another endpoint.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RetryConfig {
     /// Tries of one request, the first included.
     pub max_attempts: u32,
@@ -144,6 +154,7 @@ impl GatewayConfig {
             policy: section.value("policy", PolicyName::RoundRobin),
             default_model: default_model(&mut section),
             deadline: positive(&mut section, "deadline", Duration::from_secs(10)),
+            connect_timeout: positive(&mut section, "connect_timeout", Duration::from_secs(1)),
             max_in_flight: at_least_one(&mut section, "max_in_flight", 1024),
             threads: section.optional("threads"),
             http: HttpConfig::read(&mut section),

@@ -20,6 +20,10 @@ pub use worker::{BatchingConfig, WorkerConfig};
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use self::setting::duration_text;
+
 /// A checked configuration for all roles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -41,21 +45,24 @@ pub struct ServeConfig {
 }
 
 /// How a server ends: what it does between SIGTERM and its exit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShutdownConfig {
     /// How long requests are still accepted after readiness turned 503, so that balancers can notice.
+    #[serde(serialize_with = "duration_text")]
     pub delay: Duration,
     /// How long accepted work may take to finish after that.
+    #[serde(serialize_with = "duration_text")]
     pub grace: Duration,
 }
 
 /// What both servers need to accept connections safely.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpConfig {
     /// The largest request body, in bytes.
     pub max_body: usize,
     /// Connections open at once; more wait in the listen backlog.
     pub max_connections: usize,
     /// How long a client may take to send a request's head, and how long an idle connection is kept.
+    #[serde(serialize_with = "duration_text")]
     pub header_timeout: Duration,
 }

@@ -4,8 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::uri::Authority;
 use bytesize::ByteSize;
+use serde::Serializer;
 use toml::Value;
+
+/// A duration as a configuration writes it.
+pub(super) fn duration_text<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+/// A worker's address as a configuration writes it.
+pub(super) fn authority_text<S: Serializer>(authority: &Authority, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("http://{authority}"))
+}
 
 /// A type that a configuration value can have.
 pub(super) trait Setting: Sized {

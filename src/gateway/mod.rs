@@ -1,1 +1,122 @@
-//! x
+//! The front process: takes requests, picks a worker for each, and sees it through.
+//!
+//! The way of a request: [`router`] → [`predict`] ([`admission`], deadline, body, [`target`]) → [`forward`] (picks from
+//! the [`snapshot`], holds an [`endpoint`] guard, sends by the [`client`], judges the answer, [`retry`]) → the client.
+//! Beside it run the probes ([`health`]), which keep the [`pool`] true, the [`admin`] listener and the [`reload`] of
+//! the configuration.
+
+pub mod admin;
+pub mod admission;
+pub mod balance;
+pub mod client;
+pub mod endpoint;
+pub mod forward;
+pub mod health;
+pub mod models;
+pub mod pool;
+pub mod predict;
+pub mod proxy_headers;
+pub mod reload;
+pub mod retry;
+pub mod router;
+pub mod snapshot;
+pub mod target;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use self::admission::Admission;
+use self::client::WorkerClient;
+use self::endpoint::Endpoint;
+use self::pool::Pool;
+use self::retry::RetryBudget;
+use crate::config::{EndpointConfig, GatewayConfig, PolicyName};
+use crate::http::drain::Drain;
+use crate::telemetry::gateway_metrics::GatewayMetrics;
+
+/// Everything that the requests of one gateway share.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Over whom it balances.
+    pub pool: Pool,
+    /// The connections to them.
+    pub client: WorkerClient,
+    /// What it counts.
+    pub metrics: GatewayMetrics,
+    /// How many retries all requests together may still make.
+    pub budget: RetryBudget,
+    /// How many requests are inside.
+    pub admission: Admission,
+    /// Where it is in its life.
+    pub drain: Drain,
+    settings: ArcSwap<GatewayConfig>,
+    probers: Mutex<Vec<(Arc<Endpoint>, AbortHandle)>>,
+}
+
+impl Gateway {
+    /// A gateway over the workers of `config`, probing them from now on. Needs a tokio runtime.
+    #[must_use]
+    pub fn start(config: GatewayConfig) -> Arc<Self> {
+        let metrics = GatewayMetrics::new();
+        let gateway = Arc::new(Self {
+            pool: Pool::new(config.policy, config.health.clone(), metrics.clone()),
+            client: WorkerClient::new(config.connect_timeout),
+            budget: RetryBudget::new(Instant::now()),
+            admission: Admission::new(metrics.in_flight.clone()),
+            drain: Drain::new(),
+            probers: Mutex::default(),
+            metrics,
+            settings: ArcSwap::from_pointee(config),
+        });
+        let workers = gateway.settings().workers.clone();
+        gateway.set_members(&workers);
+        gateway
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<GatewayConfig> {
+        self.settings.load_full()
+    }
+
+    /// Makes `workers` the members: new ones are probed at once, gone ones no longer.
+    pub fn set_members(self: &Arc<Self>, workers: &[EndpointConfig]) {
+        let changes = self.pool.set_members(workers);
+        let mut probers = self.probers.lock().unwrap_or_else(PoisonError::into_inner);
+        probers.retain(|(endpoint, prober)| {
+            let has_left = changes.left.iter().any(|left| Arc::ptr_eq(left, endpoint));
+            if has_left {
+                prober.abort();
+            }
+            !has_left
+        });
+        for endpoint in changes.joined {
+            let prober = health::probe::spawn(Arc::downgrade(self), endpoint.clone());
+            probers.push((endpoint, prober.abort_handle()));
+        }
+    }
+
+    /// Puts another policy in force.
+    pub fn set_policy(&self, policy: PolicyName) {
+        self.change_settings(|settings| settings.policy = policy);
+        self.pool.set_policy(policy);
+    }
+
+    fn change_settings(&self, change: impl Fn(&mut GatewayConfig)) {
+        self.settings.rcu(|current| {
+            let mut settings = GatewayConfig::clone(current);
+            change(&mut settings);
+            settings
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let probers = self.probers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        probers.drain(..).for_each(|(_, prober)| prober.abort());
+    }
+}

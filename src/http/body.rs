@@ -1,4 +1,8 @@
 //! Bodies are read whole, up to a limit and a deadline.
+//!
+//! A request with both Content-Length and Transfer-Encoding, on whose end two processes could disagree, is read by its
+//! chunks and its connection is closed after it (RFC 9112, section 6.3; hyper does so). What is passed on is always
+//! framed anew by the length that was read.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -21,12 +25,6 @@ pub async fn read(
     limit: usize,
     deadline: Deadline,
 ) -> Result<Bytes, ApiError> {
-    if is_ambiguous(headers) {
-        return Err(ApiError::new(
-            ErrorCode::InvalidInput,
-            "the request has both Content-Length and Transfer-Encoding; send one of them",
-        ));
-    }
     if declared_length(headers).is_some_and(|length| length > limit as u64) {
         linger(body);
         return Err(too_large(limit));
@@ -103,11 +101,6 @@ impl Chunks {
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Two processes that disagree on where such a request ends could be made to read two requests from one.
-fn is_ambiguous(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::CONTENT_LENGTH) && headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 fn too_large(limit: usize) -> ApiError {

@@ -22,6 +22,8 @@ pub struct Outcome {
     pub worker: Option<Arc<str>>,
     /// How many endpoints were tried, on a gateway.
     pub attempts: u32,
+    /// The error code in a worker's answer that a gateway passes on.
+    pub code: Option<&'static str>,
 }
 
 /// Whether each request writes a line.
@@ -42,9 +44,13 @@ pub async fn observe(
     let mut response = next.run(request).await;
 
     let error = response.extensions_mut().remove::<ApiError>();
-    let code = error.as_ref().map_or("ok", |error| error.code.as_str());
     if let Some((method, path)) = line {
         let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
+        let code = error
+            .as_ref()
+            .map(|error| error.code.as_str())
+            .or(outcome.code)
+            .unwrap_or("ok");
         tracing::info!(
             target: "millrace::access",
             request_id = id.as_str(),

@@ -1,0 +1,139 @@
+//! `millrace gateway`: the front process only.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::Failure;
+use super::start::{bind, load, runtime};
+use crate::cli::GatewayArgs;
+use crate::config::{Config, GatewayConfig, Layers};
+use crate::gateway::reload::{Membership, follow};
+use crate::gateway::{Gateway, router};
+use crate::http::drain::{Drain, Phase};
+use crate::http::observe::AccessLog;
+use crate::http::server::serve;
+use crate::http::signal::Termination;
+use crate::telemetry::logging;
+
+pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
+    let layers = super::start::layers()
+        .with_flag(
+            "gateway.listen",
+            arguments.listen.map(|address| address.to_string()),
+        )
+        .with_flag(
+            "gateway.admin",
+            arguments.admin.map(|address| address.to_string()),
+        )
+        .with_flag("gateway.policy", arguments.policy.clone());
+    let config = load(&layers, arguments.config.as_deref())?;
+    if config.gateway.workers.is_empty() {
+        return Err(Failure::usage(
+            "gateway.workers: is empty; expected at least one [[gateway.workers]] with id and url",
+        ));
+    }
+    logging::start(&config.telemetry, None);
+    runtime(config.gateway.threads)?.block_on(async {
+        let mut termination = Termination::listen().map_err(Failure::failed)?;
+        let front = Front::start(
+            &config,
+            layers,
+            arguments.config.as_deref(),
+            Membership::Configured,
+        )
+        .await?;
+        let signal = termination.received().await;
+        tracing::info!(signal, "the gateway is shutting down");
+        front.gateway.drain.begin(&config.gateway.shutdown).await;
+        front.end().await;
+        Ok(())
+    })
+}
+
+/// A gateway with its two listeners, as `gateway` and `serve` run it.
+pub(super) struct Front {
+    pub(super) gateway: Arc<Gateway>,
+    public: tokio::task::JoinHandle<usize>,
+    admin: tokio::task::JoinHandle<usize>,
+    admin_drain: Drain,
+    follower: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Front {
+    /// Binds both listeners before anything is started, so that an address in use stops the start.
+    pub(super) async fn start(
+        config: &Config,
+        layers: Layers,
+        file: Option<&Path>,
+        membership: Membership,
+    ) -> Result<Self, Failure> {
+        let settings = &config.gateway;
+        let public = bind("gateway.listen", settings.listen).await?;
+        let admin = bind("gateway.admin", settings.admin).await?;
+        let addresses = (public.local_addr(), admin.local_addr());
+        let gateway = Gateway::start(settings.clone());
+        if let (Ok(listen), Ok(admin)) = addresses {
+            tracing::info!(%listen, %admin, policy = %settings.policy, "the gateway listens");
+        }
+        let access_log = AccessLog(config.telemetry.access_log);
+        let admin_drain = Drain::new();
+        let follower = file.map(|file| {
+            tokio::spawn(follow(
+                gateway.clone(),
+                file.to_owned(),
+                layers,
+                settings.clone(),
+                membership,
+            ))
+        });
+        Ok(Self {
+            public: listen(
+                public,
+                router::public(gateway.clone(), access_log),
+                settings,
+                &gateway.drain,
+            ),
+            admin: listen(
+                admin,
+                router::admin(gateway.clone(), access_log),
+                settings,
+                &admin_drain,
+            ),
+            gateway,
+            admin_drain,
+            follower,
+        })
+    }
+
+    /// Waits until every request is answered, once the gateway's drain closes.
+    pub(super) async fn end(self) {
+        let cut_off = self.public.await.unwrap_or_default();
+        if cut_off > 0 {
+            tracing::warn!(
+                connections = cut_off,
+                "the grace period is over; these were cut off"
+            );
+        }
+        // Operators can look on until the last request is answered.
+        self.admin_drain.advance(Phase::Closing);
+        self.admin.abort();
+        if let Some(follower) = self.follower {
+            follower.abort();
+        }
+        tracing::info!("the gateway has ended");
+    }
+}
+
+fn listen(
+    listener: TcpListener,
+    router: axum::Router,
+    settings: &GatewayConfig,
+    drain: &Drain,
+) -> tokio::task::JoinHandle<usize> {
+    let (limits, grace, drain): (_, Duration, _) =
+        (settings.http.clone(), settings.shutdown.grace, drain.clone());
+    tokio::spawn(async move { serve(listener, router, &limits, &drain, grace).await })
+}

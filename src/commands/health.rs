@@ -1,0 +1,93 @@
+//! `millrace health`: one readiness probe, for a container without curl.
+
+use axum::http::Uri;
+use axum::http::uri::Scheme;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::{Duration, timeout};
+
+use super::Failure;
+use super::start::runtime;
+use crate::cli::HealthArgs;
+
+/// The longest answer that is read for its reason.
+const MAX_ANSWER: usize = 64 << 10;
+
+pub(super) fn run(arguments: &HealthArgs) -> Result<(), Failure> {
+    let patience = humantime::parse_duration(&arguments.timeout).map_err(|_| {
+        Failure::usage(format!(
+            "--timeout: expected a duration such as 2s; found {:?}",
+            arguments.timeout
+        ))
+    })?;
+    let url = parse(&arguments.url)?;
+    let answer = runtime(Some(1))?.block_on(async { timeout(patience, ask(url.clone())).await });
+    match answer {
+        Ok(answer) => answer,
+        Err(_) => Err(no_answer(&url, patience)),
+    }
+}
+
+fn no_answer(url: &Uri, patience: Duration) -> Failure {
+    Failure::failed(format!(
+        "{url} did not answer within {}",
+        humantime::format_duration(patience)
+    ))
+}
+
+/// A URL, where a bare address means its readiness.
+fn parse(text: &str) -> Result<Uri, Failure> {
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let is_bare = !with_scheme["http://".len().min(with_scheme.len())..].contains('/');
+    let whole = if is_bare {
+        format!("{with_scheme}/readyz")
+    } else {
+        with_scheme
+    };
+    let url: Option<Uri> = whole.parse().ok();
+    url.filter(|url| url.scheme() == Some(&Scheme::HTTP) && url.authority().is_some())
+        .ok_or_else(|| Failure::usage(format!("--url: expected http://HOST:PORT/readyz; found {text:?}")))
+}
+
+async fn ask(url: Uri) -> Result<(), Failure> {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let unreachable = |error| {
+        let cause = crate::gateway::client::root_cause(&error);
+        Failure::failed(format!("{url} does not answer: {cause}"))
+    };
+    let response = client.get(url.clone()).await.map_err(unreachable)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let reason = body
+        .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
+        .unwrap_or_default();
+    Err(Failure::failed(format!("{url} is not ready: {status} {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_address_means_its_readiness() {
+        for (text, url) in [
+            ("127.0.0.1:9000", "http://127.0.0.1:9000/readyz"),
+            ("http://localhost:8080", "http://localhost:8080/readyz"),
+            ("http://localhost:8080/livez", "http://localhost:8080/livez"),
+        ] {
+            assert_eq!(parse(text).unwrap(), url);
+        }
+        for text in ["https://localhost", "", "http://", "::"] {
+            assert!(matches!(parse(text), Err(Failure::Usage(_))), "{text}");
+        }
+    }
+}

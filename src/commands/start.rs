@@ -1,0 +1,47 @@
+//! What every role does when it starts: read the configuration, make a runtime, bind.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use super::Failure;
+use crate::config::{Config, Layers};
+
+/// The environment, over whatever file and under whatever flags come to it.
+pub(super) fn layers() -> Layers {
+    // Variables that are not text cannot name anything of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Layers::new().with_environment(variables)
+}
+
+/// The checked configuration of `layers` over `file`.
+pub(super) fn load(layers: &Layers, file: Option<&Path>) -> Result<Config, Failure> {
+    let layers = layers.clone().with_file(file).map_err(Failure::usage)?;
+    Config::check(&layers).map_err(Failure::usage)
+}
+
+/// A network runtime with so many threads; none: one per core.
+pub(super) fn runtime(threads: Option<usize>) -> Result<Runtime, Failure> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads.filter(|&threads| threads > 1) {
+        builder.worker_threads(threads);
+    }
+    builder
+        .enable_all()
+        .thread_name("millrace-net")
+        .build()
+        .map_err(Failure::failed)
+}
+
+/// Binds the address that the configuration gives for `key`.
+pub(super) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::failed(format!("{key}: {address} cannot be bound: {error}")))
+}

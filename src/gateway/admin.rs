@@ -1,0 +1,204 @@
+//! The handlers of the admin listener: shows what the gateway knows, and changes it live.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Duration, Instant};
+
+use super::Gateway;
+use super::health::judge::Health;
+use super::pool::{Member, PoolError};
+use crate::api::error::{ApiError, ErrorCode};
+use crate::config::{MAX_WEIGHT, PolicyName};
+use crate::http::body;
+use crate::http::deadline::Deadline;
+use crate::http::reply;
+
+/// The largest body that admin reads.
+const MAX_BODY: usize = 64 << 10;
+/// How long it waits for one.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct Workers {
+    policy: &'static str,
+    generation: u64,
+    workers: Vec<Worker>,
+}
+
+#[derive(Serialize)]
+struct Worker {
+    id: String,
+    url: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    weight: u32,
+    drain: bool,
+    in_flight: usize,
+    /// Over all of its requests so far; none where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean_latency_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reported_load: Option<String>,
+    models: Vec<String>,
+}
+
+impl Worker {
+    fn of(member: &Member) -> Self {
+        let endpoint = &member.endpoint;
+        let duration = &endpoint.metrics.duration;
+        let count = duration.get_sample_count();
+        Self {
+            id: endpoint.id.to_string(),
+            url: format!("http://{}", endpoint.authority),
+            state: match member.health {
+                _ if member.is_drained => "drained",
+                Health::Unknown => "unknown",
+                Health::Up { .. } => "up",
+                Health::Down { .. } => "down",
+            },
+            reason: member.reason.clone(),
+            weight: member.weight,
+            drain: member.is_drained,
+            in_flight: endpoint.in_flight(),
+            mean_latency_ms: (count > 0).then(|| duration.get_sample_sum() / count as f64 * 1e3),
+            reported_load: endpoint.reported_load().map(|load| load.to_string()),
+            models: member
+                .models
+                .models
+                .iter()
+                .map(|model| model.name.clone())
+                .collect(),
+        }
+    }
+}
+
+/// `GET /admin/workers`
+pub async fn workers(State(gateway): State<Arc<Gateway>>) -> Response {
+    let (policy, generation) = {
+        let snapshot = gateway.pool.snapshot();
+        (snapshot.policy.as_str(), snapshot.generation)
+    };
+    let workers = gateway.pool.members().iter().map(Worker::of).collect();
+    reply::json(&Workers {
+        policy,
+        generation,
+        workers,
+    })
+}
+
+#[derive(Serialize)]
+struct PolicyInForce {
+    policy: &'static str,
+    generation: u64,
+    choices: Vec<&'static str>,
+}
+
+/// `GET /admin/policy`
+pub async fn policy(State(gateway): State<Arc<Gateway>>) -> Response {
+    let snapshot = gateway.pool.snapshot();
+    reply::json(&PolicyInForce {
+        policy: snapshot.policy.as_str(),
+        generation: snapshot.generation,
+        choices: PolicyName::ALL.map(PolicyName::as_str).to_vec(),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyChange {
+    policy: String,
+}
+
+/// `PUT /admin/policy`
+pub async fn change_policy(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let change: PolicyChange = read(request).await?;
+    let wanted = PolicyName::parse(&change.policy).ok_or_else(|| {
+        let message = format!(
+            "policy takes one of {}; found {:?}",
+            PolicyName::choices(),
+            change.policy
+        );
+        ApiError::new(ErrorCode::InvalidInput, message)
+    })?;
+    let before = gateway.settings().policy;
+    gateway.set_policy(wanted);
+    tracing::info!(%before, after = %wanted, by = "admin", "the policy was changed");
+    Ok(policy(State(gateway)).await)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkerChange {
+    weight: Option<u32>,
+    drain: Option<bool>,
+}
+
+/// `PUT /admin/workers/{id}`
+pub async fn change_worker(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let Path(id) = path.map_err(|rejection| ApiError::new(ErrorCode::InvalidInput, rejection.body_text()))?;
+    let change: WorkerChange = read(request).await?;
+    if change.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
+        let message = format!("weight takes a whole number from 0 to {MAX_WEIGHT}");
+        return Err(ApiError::new(ErrorCode::InvalidInput, message));
+    }
+    if let Some(weight) = change.weight {
+        gateway
+            .pool
+            .set_weight(&id, weight)
+            .map_err(|error| refused(&error))?;
+    }
+    if let Some(drain) = change.drain {
+        gateway
+            .pool
+            .set_drained(&id, drain)
+            .map_err(|error| refused(&error))?;
+    }
+    tracing::info!(worker = id, ?change, by = "admin", "a worker was changed");
+    Ok(workers(State(gateway)).await)
+}
+
+fn refused(error: &PoolError) -> ApiError {
+    let code = match error {
+        PoolError::UnknownMember(_) => ErrorCode::NotFound,
+        PoolError::AllWeightsZero => ErrorCode::InvalidInput,
+    };
+    ApiError::new(code, error.to_string())
+}
+
+/// `GET /admin/config`
+pub async fn config(State(gateway): State<Arc<Gateway>>) -> Response {
+    reply::json(&*gateway.settings()).into_response()
+}
+
+async fn read<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    let (parts, body) = request.into_parts();
+    body::require_json(&parts.headers)?;
+    let body = body::read(
+        &parts.headers,
+        body,
+        MAX_BODY,
+        Deadline(Instant::now() + BODY_TIMEOUT),
+    )
+    .await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let code = if error.is_data() {
+            ErrorCode::InvalidInput
+        } else {
+            ErrorCode::InvalidJson
+        };
+        ApiError::new(code, format!("the body is not what this path takes: {error}"))
+    })
+}

@@ -1,0 +1,4 @@
+//! Who can take requests: what probes ask for (active), and what requests meet (passive).
+
+pub mod judge;
+pub mod probe;

@@ -1,0 +1,192 @@
+//! Asks each worker what it serves, again and again.
+//!
+//! One question tells both whether a worker lives and what it has ready: `GET /models`. `/readyz` would not do, since
+//! a worker with one broken model is not ready and still serves all its others (docs/adr/0002).
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::http::{Request, StatusCode, Uri, uri::Scheme};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use rand::RngExt;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::judge::Observation;
+use crate::api::models::{ModelList, VersionState};
+use crate::config::HealthConfig;
+use crate::gateway::Gateway;
+use crate::gateway::client::WorkerClient;
+use crate::gateway::endpoint::Endpoint;
+use crate::model::name::{is_model_name, parse_version};
+
+/// The longest answer to a probe that is read: a worker with some thousand models.
+const MAX_ANSWER: usize = 4 << 20;
+/// The longest rest after a request met trouble, where the worker seems to be gone: it may be back in no time.
+const IMPATIENT: Duration = Duration::from_millis(250);
+
+/// What came of one probe.
+#[derive(Debug, PartialEq)]
+pub enum Probed {
+    /// It serves these models, one of them at least.
+    Serves(ModelList),
+    /// It answers, and has nothing ready: it is loading, or shutting down.
+    NothingReady,
+    /// It did not answer as a worker does.
+    Failed(String),
+    /// Nobody listens there.
+    Refused(String),
+}
+
+/// Probes `endpoint` until it leaves the pool (the task is aborted) or the gateway goes.
+pub fn spawn(gateway: Weak<Gateway>, endpoint: Arc<Endpoint>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            let Some(running) = gateway.upgrade() else { return };
+            let config = running.settings().health.clone();
+            let probed = probe(&running.client, &endpoint, config.timeout).await;
+            let is_good = matches!(probed, Probed::Serves(_));
+            take_in(&running, &endpoint, probed);
+            drop(running);
+            let rest = rest_until_next(&config, is_good, rand::rng().random_range(-1.0..=1.0));
+            tokio::select! {
+                () = sleep(rest) => {}
+                () = endpoint.probe_now.notified() => sleep(rest.min(IMPATIENT)).await,
+            }
+        }
+    })
+}
+
+/// An interval, moved by the jitter; `draw` is from -1 to 1. A worker that is not good is asked twice as often.
+fn rest_until_next(config: &HealthConfig, is_good: bool, draw: f64) -> Duration {
+    let interval = if is_good {
+        config.interval
+    } else {
+        config.interval / 2
+    };
+    interval.mul_f64((1.0 + config.jitter * draw).max(0.0))
+}
+
+fn take_in(gateway: &Gateway, endpoint: &Arc<Endpoint>, probed: Probed) {
+    let pool = &gateway.pool;
+    match probed {
+        Probed::Serves(models) => pool.observe_good(endpoint, models),
+        Probed::NothingReady => {
+            pool.observe_bad(
+                endpoint,
+                Observation::Out,
+                "it has no model ready (loading, or shutting down)".into(),
+            );
+        }
+        Probed::Failed(reason) => pool.observe_bad(endpoint, Observation::Failure, reason),
+        Probed::Refused(reason) => pool.observe_bad(endpoint, Observation::Out, reason),
+    }
+}
+
+async fn probe(client: &WorkerClient, endpoint: &Endpoint, patience: Duration) -> Probed {
+    match timeout(patience, ask(client, endpoint)).await {
+        Ok(probed) => probed,
+        Err(_) => Probed::Failed(format!(
+            "no answer to a probe within {}",
+            humantime::format_duration(patience)
+        )),
+    }
+}
+
+async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
+    use crate::gateway::client::SendError;
+    let response = match client.send(question(endpoint)).await {
+        Ok(response) => response,
+        Err(SendError::NotConnected(reason)) => return Probed::Refused(format!("no connection: {reason}")),
+        Err(error) => return Probed::Failed(error.to_string()),
+    };
+    if response.status() != StatusCode::OK {
+        return Probed::Failed(format!("a probe was answered with status {}", response.status()));
+    }
+    match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+        Ok(body) => understand(&body.to_bytes()),
+        Err(error) => Probed::Failed(format!("the answer to a probe broke off: {error}")),
+    }
+}
+
+fn question(endpoint: &Endpoint) -> Request<Full<Bytes>> {
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(endpoint.authority.clone())
+        .path_and_query("/models")
+        .build()
+        .expect("scheme, authority and path make a URI");
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = uri;
+    request
+}
+
+/// What an answer to a probe means. Names that no model can have are left out: they would become routes and labels.
+fn understand(body: &[u8]) -> Probed {
+    let mut list: ModelList = match serde_json::from_slice(body) {
+        Ok(list) => list,
+        Err(error) => {
+            return Probed::Failed(format!(
+                "a probe was answered with something else than models: {error}"
+            ));
+        }
+    };
+    list.models.retain(|model| is_model_name(&model.name));
+    for model in &mut list.models {
+        model
+            .versions
+            .retain(|version| parse_version(&version.version).is_some());
+    }
+    let mut versions = list.models.iter().flat_map(|model| &model.versions);
+    let is_any_ready = versions.any(|version| version.state == VersionState::Ready);
+    if is_any_ready {
+        Probed::Serves(list)
+    } else {
+        Probed::NothingReady
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_moved_by_the_jitter_and_no_further() {
+        let config = HealthConfig {
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            jitter: 0.25,
+            rise: 2,
+            fall: 3,
+        };
+        assert_eq!(rest_until_next(&config, true, 0.0), Duration::from_secs(2));
+        assert_eq!(rest_until_next(&config, true, 1.0), Duration::from_millis(2500));
+        assert_eq!(rest_until_next(&config, true, -1.0), Duration::from_millis(1500));
+        assert_eq!(rest_until_next(&config, false, 0.0), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_worker_that_drains_serves_nothing() {
+        let body = br#"{"models": [{"name": "iris", "versions": [{"version": "1", "state": "unloading"}]}]}"#;
+        assert_eq!(understand(body), Probed::NothingReady);
+    }
+
+    #[test]
+    fn names_that_no_model_can_have_are_left_out() {
+        let body = br#"{"models": [
+            {"name": "../etc", "versions": [{"version": "1", "state": "ready"}]},
+            {"name": "iris", "task": "classification",
+             "versions": [{"version": "1", "state": "ready"}, {"version": "x", "state": "ready"}]}]}"#;
+        let Probed::Serves(list) = understand(body) else {
+            panic!("it serves iris")
+        };
+        assert_eq!(list.models.len(), 1);
+        assert_eq!(list.models[0].versions.len(), 1);
+    }
+
+    #[test]
+    fn something_else_than_a_worker_is_a_failure() {
+        assert!(matches!(understand(b"<html>"), Probed::Failed(_)));
+    }
+}

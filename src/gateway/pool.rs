@@ -1,0 +1,563 @@
+//! The members and what is known of them, and the one place where any of that changes.
+//!
+//! Readers take the current [`Snapshot`] without a lock. Whoever changes something (a probe, a request that met a
+//! dead worker, an operator, a new configuration) holds the lock of the members, and a new snapshot takes the old
+//! one's place in one step.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::endpoint::Endpoint;
+use super::health::judge::{Health, Observation};
+use super::snapshot::{Candidates, ModelRoute, Snapshot, Turns};
+use crate::api::models::{ModelList, VersionState};
+use crate::config::{EndpointConfig, HealthConfig, PolicyName};
+use crate::telemetry::gateway_metrics::GatewayMetrics;
+
+/// The members of a gateway.
+#[derive(Debug)]
+pub struct Pool {
+    snapshot: ArcSwap<Snapshot>,
+    members: Mutex<Members>,
+    metrics: GatewayMetrics,
+}
+
+#[derive(Debug)]
+struct Members {
+    policy: PolicyName,
+    thresholds: HealthConfig,
+    list: Vec<Member>,
+    turns: HashMap<(Arc<str>, Box<str>), Turns>,
+    generation: u64,
+}
+
+/// One endpoint and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The worker.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share under weighted policies; 0 takes nothing.
+    pub weight: u32,
+    /// Whether an operator took it out.
+    pub is_drained: bool,
+    /// Whether it takes requests.
+    pub health: Health,
+    /// What the last bad observation was.
+    pub reason: Option<String>,
+    /// What it serves, as its last good probe told.
+    pub models: Arc<ModelList>,
+}
+
+/// Why a change was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// No member has this id.
+    #[error("no worker is called {0:?}")]
+    UnknownMember(String),
+    /// Nobody could take a request after it.
+    #[error("every weight would be 0, so nobody could take a request")]
+    AllWeightsZero,
+}
+
+/// Who joined and who left.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Members that were not there before, or are at a new address.
+    pub joined: Vec<Arc<Endpoint>>,
+    /// Members that are no longer there.
+    pub left: Vec<Arc<Endpoint>>,
+}
+
+impl Pool {
+    /// A pool without members.
+    #[must_use]
+    pub fn new(policy: PolicyName, thresholds: HealthConfig, metrics: GatewayMetrics) -> Self {
+        let mut members = Members {
+            policy,
+            thresholds,
+            list: Vec::new(),
+            turns: HashMap::new(),
+            generation: 0,
+        };
+        let pool = Self {
+            snapshot: ArcSwap::from_pointee(members.snapshot()),
+            members: Mutex::new(members),
+            metrics,
+        };
+        pool.change(|_| true);
+        pool
+    }
+
+    /// The snapshot in force. For a moment only: do not hold it while waiting.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// All members, as they are now.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.lock().list.clone()
+    }
+
+    /// Makes `wanted` the members. One that stays at its address keeps its health, its models and its requests.
+    pub fn set_members(&self, wanted: &[EndpointConfig]) -> Changes {
+        let mut changes = Changes::default();
+        self.change(|members| {
+            let mut before = std::mem::take(&mut members.list);
+            for config in wanted {
+                let stays = |member: &Member| {
+                    *member.endpoint.id == config.id && member.endpoint.authority == config.authority
+                };
+                let member = match before.iter().position(stays) {
+                    Some(index) => Member {
+                        weight: config.weight,
+                        ..before.swap_remove(index)
+                    },
+                    None => {
+                        let endpoint = Endpoint::new(
+                            &config.id,
+                            config.authority.clone(),
+                            self.metrics.of_endpoint(&config.id),
+                        );
+                        changes.joined.push(endpoint.clone());
+                        Member::new(endpoint, config.weight)
+                    }
+                };
+                members.list.push(member);
+            }
+            for member in &before {
+                changes.left.push(member.endpoint.clone());
+                let is_replaced = wanted.iter().any(|config| *member.endpoint.id == config.id);
+                if !is_replaced {
+                    self.metrics.forget_endpoint(&member.endpoint.id);
+                }
+            }
+            true
+        });
+        changes
+    }
+
+    /// Puts another policy in force, from the next pick on.
+    pub fn set_policy(&self, policy: PolicyName) {
+        self.change(|members| std::mem::replace(&mut members.policy, policy) != policy);
+    }
+
+    /// Judges from now on by other thresholds.
+    pub fn set_thresholds(&self, thresholds: &HealthConfig) {
+        self.lock().thresholds = thresholds.clone();
+    }
+
+    /// Gives one member another weight.
+    pub fn set_weight(&self, id: &str, weight: u32) -> Result<(), PoolError> {
+        self.adjust(id, |member| member.weight = weight)
+    }
+
+    /// Takes one member out of the balancing, or back in. Requests that it has are not touched.
+    pub fn set_drained(&self, id: &str, is_drained: bool) -> Result<(), PoolError> {
+        self.adjust(id, |member| member.is_drained = is_drained)
+    }
+
+    fn adjust(&self, id: &str, adjust: impl FnOnce(&mut Member)) -> Result<(), PoolError> {
+        let mut outcome = Ok(());
+        self.change(|members| {
+            let before = members.list.clone();
+            match members.list.iter_mut().find(|member| *member.endpoint.id == *id) {
+                Some(member) => adjust(member),
+                None => outcome = Err(PoolError::UnknownMember(id.to_owned())),
+            }
+            if outcome.is_ok() && members.list.iter().all(|member| member.weight == 0) {
+                outcome = Err(PoolError::AllWeightsZero);
+                members.list = before;
+            }
+            outcome.is_ok()
+        });
+        outcome
+    }
+
+    /// Takes in that `endpoint` answered a probe, and what it serves.
+    pub fn observe_good(&self, endpoint: &Arc<Endpoint>, models: ModelList) {
+        self.change(|members| {
+            let thresholds = members.thresholds.clone();
+            let Some(member) = members.find(endpoint) else {
+                return false;
+            };
+            let serves_other = *member.models != models;
+            if serves_other {
+                member.models = Arc::new(models);
+            }
+            member.observe(Observation::Good, None, &thresholds) || serves_other
+        });
+    }
+
+    /// Takes in that something was wrong with `endpoint`.
+    pub fn observe_bad(&self, endpoint: &Arc<Endpoint>, observation: Observation, reason: String) {
+        self.change(|members| {
+            let thresholds = members.thresholds.clone();
+            let Some(member) = members.find(endpoint) else {
+                return false;
+            };
+            member.observe(observation, Some(reason), &thresholds)
+        });
+    }
+
+    /// Changes the members under their lock; where `change` says that it matters, a new snapshot comes into force.
+    fn change(&self, change: impl FnOnce(&mut Members) -> bool) {
+        let mut members = self.lock();
+        if !change(&mut members) {
+            return;
+        }
+        members.generation += 1;
+        let snapshot = members.snapshot();
+        members.forget_turns(&snapshot);
+        self.show(&members);
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    fn show(&self, members: &Members) {
+        self.metrics
+            .snapshot_generation
+            .set(i64::try_from(members.generation).unwrap_or(i64::MAX));
+        self.metrics
+            .show_policy(members.policy.as_str(), &PolicyName::ALL.map(PolicyName::as_str));
+        for member in &members.list {
+            member
+                .endpoint
+                .metrics
+                .healthy
+                .set(i64::from(member.health.is_up()));
+            member.endpoint.metrics.weight.set(i64::from(member.weight));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        // Changes only assign finished values, so that members left by a panicking thread are whole.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn new(endpoint: Arc<Endpoint>, weight: u32) -> Self {
+        Self {
+            endpoint,
+            weight,
+            is_drained: false,
+            health: Health::default(),
+            reason: None,
+            models: Arc::default(),
+        }
+    }
+
+    /// Whether it may be picked, for models that it has ready.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.health.is_up() && !self.is_drained && self.weight > 0
+    }
+
+    /// Moves the health on; gives whether that changes who takes requests.
+    fn observe(
+        &mut self,
+        observation: Observation,
+        reason: Option<String>,
+        thresholds: &HealthConfig,
+    ) -> bool {
+        let was_up = self.health.is_up();
+        let was_unknown = self.health == Health::Unknown;
+        self.health = self.health.after(observation, thresholds);
+        let is_up = self.health.is_up();
+        if was_up != is_up || (was_unknown && self.health != Health::Unknown) {
+            let (worker, authority) = (&self.endpoint.id, self.endpoint.authority.as_str());
+            match &reason {
+                None => tracing::info!(%worker, authority, "the worker takes requests"),
+                Some(reason) => tracing::warn!(%worker, authority, reason, "the worker takes no requests"),
+            }
+        }
+        self.reason = if is_up && reason.is_none() {
+            None
+        } else {
+            reason.or(self.reason.take())
+        };
+        was_up != is_up
+    }
+}
+
+impl Members {
+    fn find(&mut self, endpoint: &Arc<Endpoint>) -> Option<&mut Member> {
+        self.list
+            .iter_mut()
+            .find(|member| Arc::ptr_eq(&member.endpoint, endpoint))
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let mut serving: HashMap<Arc<str>, HashMap<Box<str>, Vec<(Arc<Endpoint>, u32)>>> = HashMap::new();
+        for member in &self.list {
+            for model in &member.models.models {
+                let versions = serving.entry(model.name.as_str().into()).or_default();
+                for version in &model.versions {
+                    let candidates = versions.entry(version.version.as_str().into()).or_default();
+                    if version.state == VersionState::Ready && member.takes_requests() {
+                        candidates.push((member.endpoint.clone(), member.weight));
+                    }
+                }
+            }
+        }
+        let models = serving
+            .into_iter()
+            .map(|(name, versions)| (name.clone(), self.route(name, versions)))
+            .collect();
+        let is_partial =
+            self.list.is_empty() || self.list.iter().any(|member| member.models.models.is_empty());
+        Snapshot {
+            generation: self.generation,
+            policy: self.policy,
+            models,
+            is_partial,
+        }
+    }
+
+    fn route(
+        &mut self,
+        name: Arc<str>,
+        versions: HashMap<Box<str>, Vec<(Arc<Endpoint>, u32)>>,
+    ) -> ModelRoute {
+        let serves = |member: &Member| {
+            let has = |endpoint: &(Arc<Endpoint>, u32)| Arc::ptr_eq(&endpoint.0, &member.endpoint);
+            versions.values().any(|candidates| candidates.iter().any(has))
+        };
+        let any: Vec<_> = self
+            .list
+            .iter()
+            .filter(|member| serves(member))
+            .map(|member| (member.endpoint.clone(), member.weight))
+            .collect();
+        let any_version = Candidates::new(self.policy, any, self.turns_of(&name, ""));
+        let versions = versions
+            .into_iter()
+            .map(|(version, candidates)| {
+                let turns = self.turns_of(&name, &version);
+                (version, Candidates::new(self.policy, candidates, turns))
+            })
+            .collect();
+        ModelRoute {
+            name,
+            any_version,
+            versions,
+        }
+    }
+
+    fn turns_of(&mut self, model: &Arc<str>, version: &str) -> Turns {
+        self.turns
+            .entry((model.clone(), version.into()))
+            .or_default()
+            .clone()
+    }
+
+    /// Forgets the turns of models and versions that nobody has any more.
+    fn forget_turns(&mut self, snapshot: &Snapshot) {
+        self.turns.retain(|(model, version), _| {
+            let route = snapshot.models.get(model);
+            route.is_some_and(|route| version.is_empty() || route.versions.contains_key(version))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::models::{ModelEntry, VersionEntry};
+    use crate::gateway::snapshot::NoRoute;
+
+    fn pool(policy: PolicyName, workers: &[(&str, u32)]) -> Pool {
+        let thresholds = HealthConfig {
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            jitter: 0.0,
+            rise: 2,
+            fall: 3,
+        };
+        let pool = Pool::new(policy, thresholds, GatewayMetrics::new());
+        pool.set_members(&configs(workers));
+        pool
+    }
+
+    fn configs(workers: &[(&str, u32)]) -> Vec<EndpointConfig> {
+        let config = |&(id, weight): &(&str, u32)| EndpointConfig {
+            id: id.to_owned(),
+            authority: format!("{id}:9000").parse().unwrap(),
+            weight,
+        };
+        workers.iter().map(config).collect()
+    }
+
+    fn serving(models: &[(&str, &[(&str, VersionState)])]) -> ModelList {
+        let version = |&(version, state): &(&str, VersionState)| VersionEntry {
+            version: version.to_owned(),
+            state,
+            reason: None,
+        };
+        let model = |&(name, versions): &(&str, &[(&str, VersionState)])| ModelEntry {
+            name: name.to_owned(),
+            task: None,
+            versions: versions.iter().map(version).collect(),
+        };
+        ModelList {
+            models: models.iter().map(model).collect(),
+        }
+    }
+
+    fn up(pool: &Pool, id: &str, models: &ModelList) {
+        pool.observe_good(&member(pool, id).endpoint, models.clone());
+    }
+
+    fn member(pool: &Pool, id: &str) -> Member {
+        pool.members()
+            .into_iter()
+            .find(|member| *member.endpoint.id == *id)
+            .unwrap()
+    }
+
+    fn picks(pool: &Pool, model: &str, count: usize) -> String {
+        let pick = |_| pool.snapshot().pick(model, None, &[]).unwrap().1.id.to_string();
+        (0..count).map(pick).collect()
+    }
+
+    const READY: &[(&str, VersionState)] = &[("1", VersionState::Ready)];
+
+    #[test]
+    fn only_those_that_serve_the_model_are_picked() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1), ("c", 1)]);
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        up(&pool, "b", &serving(&[("digits", READY)]));
+        up(
+            &pool,
+            "c",
+            &serving(&[("iris", READY), ("digits", &[("1", VersionState::Loading)])]),
+        );
+        assert_eq!(picks(&pool, "iris", 4), "acac");
+        assert_eq!(picks(&pool, "digits", 3), "bbb");
+    }
+
+    #[test]
+    fn a_version_is_asked_of_those_that_have_it() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
+        up(
+            &pool,
+            "a",
+            &serving(&[("iris", &[("1", VersionState::Ready), ("2", VersionState::Ready)])]),
+        );
+        up(
+            &pool,
+            "b",
+            &serving(&[("iris", &[("1", VersionState::Ready), ("2", VersionState::Failed)])]),
+        );
+        let pick = |version| {
+            pool.snapshot()
+                .pick("iris", Some(version), &[])
+                .map(|(_, endpoint)| endpoint.id.to_string())
+        };
+        assert_eq!((pick("2").unwrap(), pick("2").unwrap()), ("a".into(), "a".into()));
+        assert_ne!(pick("1").unwrap(), pick("1").unwrap());
+        assert_eq!(pick("3"), Err(NoRoute::UnknownVersion));
+    }
+
+    #[test]
+    fn what_nobody_has_is_told_apart_from_what_nobody_can_serve_now() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
+        let pick = |model: &str| pool.snapshot().pick(model, None, &[]).unwrap_err();
+        assert_eq!(pick("iris"), NoRoute::NoWorker, "nobody was seen yet");
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        assert_eq!(pick("digits"), NoRoute::NoWorker, "b may have it");
+        up(&pool, "b", &serving(&[("iris", READY)]));
+        assert_eq!(pick("digits"), NoRoute::UnknownModel);
+        for id in ["a", "b"] {
+            pool.observe_bad(&member(&pool, id).endpoint, Observation::Out, "refused".into());
+        }
+        assert_eq!(pick("iris"), NoRoute::NoWorker);
+    }
+
+    #[test]
+    fn weights_and_policy_switch_live_and_keep_health_and_requests() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 3), ("b", 1), ("c", 1)]);
+        for id in ["a", "b", "c"] {
+            up(&pool, id, &serving(&[("iris", READY)]));
+        }
+        let guard = member(&pool, "a").endpoint.begin();
+        let before = pool.snapshot().generation;
+        pool.set_policy(PolicyName::Weighted);
+        assert_eq!(pool.snapshot().generation, before + 1);
+        assert_eq!(picks(&pool, "iris", 5), "abaca");
+        pool.set_weight("a", 0).unwrap();
+        assert_eq!(
+            picks(&pool, "iris", 4).replace('b', "").len(),
+            2,
+            "a takes nothing, b and c share"
+        );
+        assert_eq!(member(&pool, "a").endpoint.in_flight(), 1);
+        drop(guard);
+        assert_eq!(member(&pool, "a").endpoint.in_flight(), 0);
+        pool.set_weight("b", 0).unwrap();
+        assert_eq!(pool.set_weight("c", 0), Err(PoolError::AllWeightsZero));
+        assert_eq!(picks(&pool, "iris", 2), "cc", "a refused change changes nothing");
+        assert_eq!(pool.set_weight("x", 1), Err(PoolError::UnknownMember("x".into())));
+    }
+
+    #[test]
+    fn members_that_stay_are_not_touched_by_a_new_list() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        let a = member(&pool, "a").endpoint;
+        let changes = pool.set_members(&configs(&[("c", 1), ("a", 5)]));
+        assert_eq!(
+            changes
+                .joined
+                .iter()
+                .map(|e| e.id.to_string())
+                .collect::<Vec<_>>(),
+            ["c"]
+        );
+        assert_eq!(
+            changes.left.iter().map(|e| e.id.to_string()).collect::<Vec<_>>(),
+            ["b"]
+        );
+        let stayed = member(&pool, "a");
+        assert!(Arc::ptr_eq(&a, &stayed.endpoint) && stayed.health.is_up() && stayed.weight == 5);
+    }
+
+    #[test]
+    fn a_drained_member_comes_back_when_it_is_undrained() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        up(&pool, "b", &serving(&[("iris", READY)]));
+        pool.set_drained("a", true).unwrap();
+        assert_eq!(picks(&pool, "iris", 3), "bbb");
+        pool.set_drained("a", false).unwrap();
+        assert_eq!(picks(&pool, "iris", 4).chars().collect::<HashSet<_>>().len(), 2);
+    }
+
+    #[test]
+    fn a_retry_goes_elsewhere_or_nowhere() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        up(&pool, "b", &serving(&[("iris", READY)]));
+        let first = pool.snapshot().pick("iris", None, &[]).unwrap().1;
+        let second = pool.snapshot().pick("iris", None, &[first.clone()]).unwrap().1;
+        assert_ne!(first.id, second.id);
+        assert_eq!(
+            pool.snapshot().pick("iris", None, &[first, second]).unwrap_err(),
+            NoRoute::NoWorker
+        );
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_new_makes_no_snapshot() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1)]);
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        let before = pool.snapshot().generation;
+        up(&pool, "a", &serving(&[("iris", READY)]));
+        assert_eq!(pool.snapshot().generation, before);
+    }
+}

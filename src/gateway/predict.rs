@@ -1,0 +1,188 @@
+//! The handlers of prediction requests: admission, deadline, body, target, and on to a worker.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::Gateway;
+use super::forward::{Call, Forwarded, forward};
+use super::proxy_headers;
+use super::target::Target;
+use crate::api::error::{ApiError, ErrorCode};
+use crate::api::headers;
+use crate::http::body;
+use crate::http::deadline::Deadline;
+use crate::http::observe::Outcome;
+use crate::http::request_id::RequestId;
+use crate::http::server::ClientAddress;
+use crate::telemetry::gateway_metrics::GatewayMetrics;
+use crate::telemetry::metrics::UNKNOWN_MODEL;
+
+/// What a path says of the target.
+#[derive(Debug, Deserialize)]
+pub struct TargetPath {
+    model: String,
+    version: Option<String>,
+}
+
+/// `POST /predict`: the body names the model.
+pub async fn predict_by_body(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    predict(&gateway, None, request).await
+}
+
+/// `POST /models/{model}/predict` and `POST /models/{model}/versions/{version}/predict`.
+pub async fn predict_by_path(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<TargetPath>, PathRejection>,
+    request: Request,
+) -> Response {
+    match target_of(path) {
+        Ok(target) => predict(&gateway, Some(target), request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `GET /models/{model}`: asked of a worker that serves it.
+pub async fn model_detail(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<TargetPath>, PathRejection>,
+    request: Request,
+) -> Response {
+    let call = target_of(path).and_then(|target| {
+        let deadline = Deadline::of_request(request.headers(), gateway.settings().deadline, Instant::now())?;
+        let path = format!("/models/{}", target.model);
+        let headers = headers_to_worker(&request);
+        Ok(Call {
+            method: Method::GET,
+            path,
+            target,
+            headers,
+            body: bytes::Bytes::new(),
+            deadline,
+        })
+    });
+    match call {
+        Ok(call) => finish(forward(&gateway, &call).await),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, ApiError> {
+    match path {
+        Ok(Path(TargetPath { model, version })) => Ok(Target { model, version }),
+        Err(rejection) => {
+            let message = format!("the path is not valid: {}", rejection.body_text());
+            Err(ApiError::new(ErrorCode::InvalidInput, message))
+        }
+    }
+}
+
+async fn predict(gateway: &Gateway, target: Option<Target>, request: Request) -> Response {
+    let meter = Meter::begin(&gateway.metrics);
+    let forwarded = admitted(gateway, target, request).await;
+    meter.finish(&forwarded);
+    finish(forwarded)
+}
+
+async fn admitted(gateway: &Gateway, target: Option<Target>, request: Request) -> Forwarded {
+    let settings = gateway.settings();
+    let _admitted = match gateway.admission.enter(settings.max_in_flight) {
+        Ok(admitted) => admitted,
+        Err(error) => return refused(error),
+    };
+    match read_call(gateway, target, request).await {
+        Ok(call) => forward(gateway, &call).await,
+        Err(error) => refused(error),
+    }
+}
+
+fn refused(error: ApiError) -> Forwarded {
+    Forwarded {
+        result: Err(error),
+        outcome: Outcome::default(),
+    }
+}
+
+async fn read_call(gateway: &Gateway, target: Option<Target>, request: Request) -> Result<Call, ApiError> {
+    let settings = gateway.settings();
+    let deadline = Deadline::of_request(request.headers(), settings.deadline, Instant::now())?;
+    body::require_json(request.headers())?;
+    let headers = headers_to_worker(&request);
+    let (parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body, settings.http.max_body, deadline).await?;
+    let target = match target {
+        Some(target) => target,
+        None => Target::of_body(&body, settings.default_model.as_deref())?,
+    };
+    Ok(Call {
+        method: Method::POST,
+        path: target.predict_path(),
+        target,
+        headers,
+        body,
+        deadline,
+    })
+}
+
+fn headers_to_worker(request: &Request) -> HeaderMap {
+    let extensions = request.extensions();
+    let mut passed = proxy_headers::to_worker(request.headers(), extensions.get::<ClientAddress>().copied());
+    if let Some(id) = extensions.get::<RequestId>() {
+        let id: HeaderValue = id.header();
+        passed.insert(headers::REQUEST_ID, id);
+    }
+    passed
+}
+
+fn finish(forwarded: Forwarded) -> Response {
+    let mut response = forwarded.result.unwrap_or_else(IntoResponse::into_response);
+    response.extensions_mut().insert(forwarded.outcome);
+    response
+}
+
+/// Counts one request, however it ends: a client that leaves drops the handler, and the meter with it.
+struct Meter<'a> {
+    metrics: &'a GatewayMetrics,
+    begun: Instant,
+    is_counted: bool,
+}
+
+impl<'a> Meter<'a> {
+    fn begin(metrics: &'a GatewayMetrics) -> Self {
+        Self {
+            metrics,
+            begun: Instant::now(),
+            is_counted: false,
+        }
+    }
+
+    fn finish(mut self, forwarded: &Forwarded) {
+        let code = match &forwarded.result {
+            Ok(_) => forwarded.outcome.code.unwrap_or("ok"),
+            Err(error) => error.code.as_str(),
+        };
+        self.count(forwarded.outcome.model.as_deref().unwrap_or(UNKNOWN_MODEL), code);
+    }
+
+    fn count(&mut self, model: &str, code: &str) {
+        self.is_counted = true;
+        self.metrics.requests.with_label_values(&[model, code]).inc();
+        self.metrics
+            .request_duration
+            .with_label_values(&[model])
+            .observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            self.count(UNKNOWN_MODEL, "client_left");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! When a request may be tried again.
+//!
+//! What failed is tried on another endpoint where trying again is *safe* and *cheap*. It is safe because predictions
+//! change nothing: that a worker may have computed one already does no harm. It is cheap only while few requests need
+//! it; when every request fails, retries would double the load of workers that are already in trouble. So all
+//! requests share a budget: a retry is allowed while the retries of the last ten seconds are at most a share of its
+//! requests, or fewer than three. (The idea is Finagle's retry budget, and the "retry budget" chapter of the Google
+//! SRE book.)
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use super::client::SendError;
+use crate::api::error::ErrorCode;
+
+/// Seconds that the budget looks back.
+const WINDOW: u64 = 10;
+/// So many retries are always allowed within the window: with little traffic a share of it is nothing.
+const ALWAYS_ALLOWED: u32 = 3;
+
+/// Why the try before was not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There was no connection.
+    NotConnected,
+    /// The connection broke before the answer was whole.
+    BrokenOff,
+    /// The worker said that it is shutting down.
+    Draining,
+    /// The worker said that the model is not ready there.
+    NotReady,
+}
+
+impl Reason {
+    /// As it stands in metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::BrokenOff => "broken_off",
+            Self::Draining => "draining",
+            Self::NotReady => "not_ready",
+        }
+    }
+
+    /// The reason in a failure to send.
+    #[must_use]
+    pub fn of_send_error(error: &SendError) -> Self {
+        match error {
+            SendError::NotConnected(_) => Self::NotConnected,
+            SendError::BrokenOff(_) => Self::BrokenOff,
+        }
+    }
+
+    /// The reason in a worker's own refusal, if that is one to go elsewhere for.
+    #[must_use]
+    pub fn of_refusal(code: ErrorCode) -> Option<Self> {
+        match code {
+            ErrorCode::Draining => Some(Self::Draining),
+            ErrorCode::NotReady => Some(Self::NotReady),
+            _ => None,
+        }
+    }
+}
+
+/// The budget that all requests share. Counting takes no lock; at the turn of a second, counts of concurrent
+/// requests may be lost, which matters to nobody.
+#[derive(Debug)]
+pub struct RetryBudget {
+    begun: Instant,
+    seconds: [Second; WINDOW as usize],
+}
+
+#[derive(Debug, Default)]
+struct Second {
+    /// Which second since the budget began; its counts are of no other.
+    number: AtomicU64,
+    requests: AtomicU32,
+    retries: AtomicU32,
+}
+
+impl RetryBudget {
+    /// A budget in which nothing has happened.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            begun: now,
+            seconds: Default::default(),
+        }
+    }
+
+    /// Counts a request, which earns a share of a retry.
+    pub fn deposit(&self, now: Instant) {
+        self.second(now).requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a retry out, if `share` retries per request allow it.
+    pub fn withdraw(&self, share: f64, now: Instant) -> bool {
+        let second = self.second(now);
+        let (requests, retries) = self.totals(now);
+        let allowed = (f64::from(requests) * share).max(f64::from(ALWAYS_ALLOWED));
+        if f64::from(retries) + 1.0 > allowed {
+            return false;
+        }
+        second.retries.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn number(&self, now: Instant) -> u64 {
+        // One-based, so that a fresh slot (number 0) is of no second.
+        now.saturating_duration_since(self.begun).as_secs() + 1
+    }
+
+    fn second(&self, now: Instant) -> &Second {
+        let number = self.number(now);
+        let second = &self.seconds[(number % WINDOW) as usize];
+        if second.number.swap(number, Ordering::Relaxed) != number {
+            second.requests.store(0, Ordering::Relaxed);
+            second.retries.store(0, Ordering::Relaxed);
+        }
+        second
+    }
+
+    fn totals(&self, now: Instant) -> (u32, u32) {
+        let number = self.number(now);
+        let is_recent =
+            |second: &&Second| number - second.number.load(Ordering::Relaxed).min(number) < WINDOW;
+        self.seconds
+            .iter()
+            .filter(is_recent)
+            .fold((0, 0), |(requests, retries), second| {
+                (
+                    requests + second.requests.load(Ordering::Relaxed),
+                    retries + second.retries.load(Ordering::Relaxed),
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn allowed(budget: &RetryBudget, now: Instant, tries: usize) -> usize {
+        (0..tries).filter(|_| budget.withdraw(0.2, now)).count()
+    }
+
+    #[test]
+    fn three_retries_are_always_allowed() {
+        let now = Instant::now();
+        assert_eq!(allowed(&RetryBudget::new(now), now, 10), 3);
+    }
+
+    #[test]
+    fn retries_are_a_share_of_the_requests() {
+        let now = Instant::now();
+        let budget = RetryBudget::new(now);
+        (0..100).for_each(|_| budget.deposit(now));
+        assert_eq!(allowed(&budget, now, 100), 20);
+    }
+
+    #[test]
+    fn what_was_long_ago_counts_no_more() {
+        let now = Instant::now();
+        let budget = RetryBudget::new(now);
+        (0..100).for_each(|_| budget.deposit(now));
+        assert_eq!(allowed(&budget, now + Duration::from_secs(9), 100), 20);
+        assert_eq!(
+            allowed(&budget, now + Duration::from_secs(10), 100),
+            0,
+            "20 retries are recent, no request is"
+        );
+        assert_eq!(allowed(&budget, now + Duration::from_secs(60), 100), 3);
+    }
+
+    #[test]
+    fn only_refusals_that_another_worker_may_not_share_are_tried_again() {
+        assert_eq!(Reason::of_refusal(ErrorCode::Draining), Some(Reason::Draining));
+        assert_eq!(Reason::of_refusal(ErrorCode::NotReady), Some(Reason::NotReady));
+        for code in [
+            ErrorCode::InvalidInput,
+            ErrorCode::Internal,
+            ErrorCode::Overloaded,
+        ] {
+            assert_eq!(Reason::of_refusal(code), None, "{code}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The whole route table of a gateway.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Router, middleware};
+
+use super::predict::{model_detail, predict_by_body, predict_by_path};
+use super::{Gateway, admin, models};
+use crate::api::error::{ApiError, ErrorCode};
+use crate::http::observe::{AccessLog, observe};
+use crate::http::reply;
+use crate::telemetry::metrics;
+
+/// What clients see.
+pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
+    let routes = Router::new()
+        .route("/predict", post(predict_by_body))
+        .route("/models/{model}/predict", post(predict_by_path))
+        .route(
+            "/models/{model}/versions/{version}/predict",
+            post(predict_by_path),
+        )
+        .route("/models", get(list_models))
+        .route("/models/{model}", get(model_detail))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape))
+        .with_state(gateway);
+    finish(routes, access_log)
+}
+
+/// What operators see, on a listener of its own.
+pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
+    let routes = Router::new()
+        .route("/admin/workers", get(admin::workers))
+        .route("/admin/workers/{id}", put(admin::change_worker))
+        .route("/admin/policy", get(admin::policy).put(admin::change_policy))
+        .route("/admin/config", get(admin::config))
+        .with_state(gateway);
+    finish(routes, access_log)
+}
+
+fn finish(routes: Router, access_log: AccessLog) -> Router {
+    routes
+        .fallback(reply::unknown_path)
+        .method_not_allowed_fallback(reply::unknown_method)
+        .layer(middleware::from_fn_with_state(access_log, observe))
+}
+
+async fn list_models(State(gateway): State<Arc<Gateway>>) -> Response {
+    reply::json(&models::put_together(&gateway.pool.members()))
+}
+
+async fn live() -> Response {
+    reply::json_bytes(r#"{"status":"alive"}"#)
+}
+
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+    if gateway.drain.is_announced() {
+        return ApiError::new(ErrorCode::Draining, "the gateway is shutting down").into_response();
+    }
+    if !gateway.pool.snapshot().serves_anything() {
+        return ApiError::new(ErrorCode::NoWorker, "no healthy worker serves any model").into_response();
+    }
+    reply::json_bytes(r#"{"status":"ready"}"#)
+}
+
+async fn scrape(State(gateway): State<Arc<Gateway>>) -> Response {
+    let (content_type, text) = metrics::encode(&gateway.metrics.registry);
+    ([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
+}
