@@ -33,6 +33,9 @@ struct Members {
     generation: u64,
 }
 
+/// Who serves each version of one model, with weights.
+type ServedVersions = HashMap<Box<str>, Vec<(Arc<Endpoint>, u32)>>;
+
 /// One endpoint and what is known of it.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -290,7 +293,7 @@ impl Members {
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        let mut serving: HashMap<Arc<str>, HashMap<Box<str>, Vec<(Arc<Endpoint>, u32)>>> = HashMap::new();
+        let mut serving: HashMap<Arc<str>, ServedVersions> = HashMap::new();
         for member in &self.list {
             for model in &member.models.models {
                 let versions = serving.entry(model.name.as_str().into()).or_default();
@@ -316,11 +319,7 @@ impl Members {
         }
     }
 
-    fn route(
-        &mut self,
-        name: Arc<str>,
-        versions: HashMap<Box<str>, Vec<(Arc<Endpoint>, u32)>>,
-    ) -> ModelRoute {
+    fn route(&mut self, name: Arc<str>, versions: ServedVersions) -> ModelRoute {
         let serves = |member: &Member| {
             let has = |endpoint: &(Arc<Endpoint>, u32)| Arc::ptr_eq(&endpoint.0, &member.endpoint);
             versions.values().any(|candidates| candidates.iter().any(has))
@@ -544,7 +543,11 @@ mod tests {
         up(&pool, "a", &serving(&[("iris", READY)]));
         up(&pool, "b", &serving(&[("iris", READY)]));
         let first = pool.snapshot().pick("iris", None, &[]).unwrap().1;
-        let second = pool.snapshot().pick("iris", None, &[first.clone()]).unwrap().1;
+        let second = pool
+            .snapshot()
+            .pick("iris", None, std::slice::from_ref(&first))
+            .unwrap()
+            .1;
         assert_ne!(first.id, second.id);
         assert_eq!(
             pool.snapshot().pick("iris", None, &[first, second]).unwrap_err(),

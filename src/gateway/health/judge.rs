@@ -49,6 +49,7 @@ impl Health {
             (Self::Down { successes }, Observation::Good) if successes + 1 < thresholds.rise => Self::Down {
                 successes: successes + 1,
             },
+            (_, Observation::Good) => Self::Up { failures: 0 },
             (_, Observation::Failure | Observation::Out) => Self::Down { successes: 0 },
         }
     }
