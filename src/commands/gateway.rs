@@ -47,6 +47,7 @@ pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
         .await?;
         let signal = termination.received().await;
         tracing::info!(signal, "the gateway is shutting down");
+        termination.insist();
         front.gateway.drain.begin(&config.gateway.shutdown).await;
         front.end().await;
         Ok(())

@@ -67,6 +67,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
         });
         let signal = termination.received().await;
         tracing::info!(signal, "shutting down");
+        termination.insist();
         front.gateway.drain.begin(&config.gateway.shutdown).await;
         front.end().await;
         // Only now: every accepted request still needed its worker.

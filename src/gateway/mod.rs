@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use self::admission::Admission;
 use self::client::WorkerClient;
 use self::endpoint::Endpoint;
-use self::pool::Pool;
+use self::pool::{Pool, PoolError};
 use self::retry::RetryBudget;
 use crate::config::{EndpointConfig, GatewayConfig, PolicyName};
 use crate::http::drain::Drain;
@@ -103,6 +103,19 @@ impl Gateway {
     pub fn set_policy(&self, policy: PolicyName) {
         self.change_settings(|settings| settings.policy = policy);
         self.pool.set_policy(policy);
+    }
+
+    /// Gives one worker another weight.
+    pub fn set_weight(&self, id: &str, weight: u32) -> Result<(), PoolError> {
+        self.pool.set_weight(id, weight)?;
+        self.change_settings(|settings| {
+            settings
+                .workers
+                .iter_mut()
+                .filter(|worker| worker.id == id)
+                .for_each(|worker| worker.weight = weight);
+        });
+        Ok(())
     }
 
     fn change_settings(&self, change: impl Fn(&mut GatewayConfig)) {

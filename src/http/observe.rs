@@ -61,7 +61,7 @@ pub async fn observe(
             model = outcome.model.as_deref(),
             worker = outcome.worker.as_deref(),
             attempts = (outcome.attempts > 0).then_some(outcome.attempts),
-            message = error.as_ref().map(|error| error.message.as_ref()),
+            reason = error.as_ref().map(|error| error.message.as_ref()),
             micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
         );
     }

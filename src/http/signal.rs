@@ -20,6 +20,15 @@ impl Termination {
         })
     }
 
+    /// From now on the next one ends the process at once: somebody who asks twice does not want to wait.
+    pub fn insist(mut self) {
+        tokio::spawn(async move {
+            let signal = self.received().await;
+            tracing::warn!(signal, "asked a second time; the process ends at once");
+            std::process::exit(1);
+        });
+    }
+
     /// Waits for the next one and gives its name.
     pub async fn received(&mut self) -> &'static str {
         tokio::select! {
