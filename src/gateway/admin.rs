@@ -155,10 +155,7 @@ pub async fn change_worker(
         return Err(ApiError::new(ErrorCode::InvalidInput, message));
     }
     if let Some(weight) = change.weight {
-        gateway
-            .pool
-            .set_weight(&id, weight)
-            .map_err(|error| refused(&error))?;
+        gateway.set_weight(&id, weight).map_err(|error| refused(&error))?;
     }
     if let Some(drain) = change.drain {
         gateway
