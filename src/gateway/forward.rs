@@ -40,7 +40,7 @@ pub struct Call {
     /// Whom it is for.
     pub target: Target,
     /// The path at the worker.
-    pub path: String,
+    pub path: PathAndQuery,
     /// What the worker gets of the client's headers.
     pub headers: HeaderMap,
     /// The body, whole: it may have to be sent again.
@@ -148,7 +148,8 @@ fn may_retry(gateway: &Gateway, attempts: u32) -> bool {
     is_allowed
 }
 
-fn refusal(no_route: NoRoute, target: &Target) -> ApiError {
+/// What a client is told where nobody can take its request.
+pub(super) fn refusal(no_route: NoRoute, target: &Target) -> ApiError {
     let model = shortened(&target.model);
     let version = shortened(target.version.as_deref().unwrap_or_default());
     match no_route {
@@ -183,7 +184,7 @@ fn tell_who_answered(response: &mut Response<Body>, endpoint: &Endpoint, attempt
 async fn try_once(gateway: &Gateway, call: &Call, endpoint: &Arc<Endpoint>) -> Tried {
     let guard = endpoint.begin();
     let answering = async {
-        let response = gateway.client.send(request_to(endpoint, call)?).await?;
+        let response = gateway.client.send(request_to(endpoint, call)).await?;
         take_in(response, guard, call.deadline).await
     };
     match timeout_at(call.deadline.0, answering).await {
@@ -196,15 +197,11 @@ async fn try_once(gateway: &Gateway, call: &Call, endpoint: &Arc<Endpoint>) -> T
     }
 }
 
-fn request_to(endpoint: &Endpoint, call: &Call) -> Result<Request<Full<Bytes>>, SendError> {
-    let path: PathAndQuery = call
-        .path
-        .parse()
-        .map_err(|_| SendError::NotConnected("the path is not valid".into()))?;
+fn request_to(endpoint: &Endpoint, call: &Call) -> Request<Full<Bytes>> {
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(endpoint.authority.clone())
-        .path_and_query(path)
+        .path_and_query(call.path.clone())
         .build()
         .expect("scheme, authority and path make a URI");
     let mut request = Request::new(Full::new(call.body.clone()));
@@ -215,7 +212,7 @@ fn request_to(endpoint: &Endpoint, call: &Call) -> Result<Request<Full<Bytes>>, 
         headers::REQUEST_TIMEOUT_MS,
         call.deadline.remaining_header(Instant::now()),
     );
-    Ok(request)
+    request
 }
 
 /// Takes in the answer: whole where it is small, so that one which breaks off half-way can be tried elsewhere.

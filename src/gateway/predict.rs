@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Gateway;
-use super::forward::{Call, Forwarded, forward};
+use super::forward::{Call, Forwarded, forward, refusal};
 use super::proxy_headers;
+use super::snapshot::NoRoute;
 use super::target::Target;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
@@ -55,7 +57,7 @@ pub async fn model_detail(
 ) -> Response {
     let call = target_of(path).and_then(|target| {
         let deadline = Deadline::of_request(request.headers(), gateway.settings().deadline, Instant::now())?;
-        let path = format!("/models/{}", target.model);
+        let path = path_at_worker(format!("/models/{}", target.model), &target)?;
         let headers = headers_to_worker(&request);
         Ok(Call {
             method: Method::GET,
@@ -70,6 +72,11 @@ pub async fn model_detail(
         Ok(call) => finish(forward(&gateway, &call).await),
         Err(error) => error.into_response(),
     }
+}
+
+/// A path with the target in it. What cannot stand in a path cannot be the name of a model.
+fn path_at_worker(path: String, target: &Target) -> Result<PathAndQuery, ApiError> {
+    PathAndQuery::try_from(path).map_err(|_| refusal(NoRoute::UnknownModel, target))
 }
 
 fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, ApiError> {
@@ -119,9 +126,10 @@ async fn read_call(gateway: &Gateway, target: Option<Target>, request: Request) 
         Some(target) => target,
         None => Target::of_body(&body, settings.default_model.as_deref())?,
     };
+    let path = path_at_worker(target.predict_path(), &target)?;
     Ok(Call {
         method: Method::POST,
-        path: target.predict_path(),
+        path,
         target,
         headers,
         body,
