@@ -149,8 +149,11 @@ pub struct DataArgs {
     #[arg(long, default_value = "models")]
     pub repository: PathBuf,
     /// Version to write; without one the next free number is taken
-    #[arg(long = "as-version")]
-    pub version: Option<u64>,
+    #[arg(long)]
+    pub as_version: Option<u64>,
+    /// Replace the version named by --as-version where it exists
+    #[arg(long, requires = "as_version")]
+    pub force: bool,
     /// The share of rows that is held out and only used for the figures
     #[arg(long, default_value_t = 0.2)]
     pub test_fraction: f64,
@@ -160,6 +163,9 @@ pub struct DataArgs {
     /// One line for people, kept in model.toml
     #[arg(long)]
     pub description: Option<String>,
+    /// Write the exact parameters, the split and the figures to this file, as JSON
+    #[arg(long)]
+    pub report: Option<PathBuf>,
 }
 
 /// Arguments of `millrace train linear-regression`.
@@ -226,4 +232,16 @@ pub struct NeuralNetworkArgs {
     /// Stop after so many passes without a better validation loss
     #[arg(long, default_value_t = 20)]
     pub patience: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_has_no_clashes() {
+        Cli::command().debug_assert();
+    }
 }

@@ -1,0 +1,99 @@
+//! Why a training run ended without a model.
+
+use std::fmt::Display;
+use std::io;
+
+use super::dataset::DatasetError;
+
+/// Why a training run ended without a model.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    /// An option has a value that it cannot have; nothing was started.
+    #[error("{option} must be {expected}, not {found}")]
+    Option {
+        /// The option as the user writes it.
+        option: &'static str,
+        /// What it takes.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// The data file is not what it should be.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A feature is determined by others, so least squares has no single answer.
+    #[error(
+        "column {column} is a linear combination of the columns before it on the {rows} training rows, so its \
+         coefficient is not determined; leave it out or set --ridge above 0"
+    )]
+    Dependent {
+        /// The column.
+        column: String,
+        /// Rows of the training part.
+        rows: usize,
+    },
+    /// The optimiser used up its steps.
+    #[error("no convergence after {iterations} iterations; raise --max-iterations or --l2")]
+    NotConverged {
+        /// Steps taken.
+        iterations: u64,
+    },
+    /// The loss left the finite numbers.
+    #[error("the loss became {loss} in epoch {epoch}: training diverged; lower --learning-rate")]
+    Diverged {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The loss: an infinity or not a number.
+        loss: f64,
+    },
+    /// A parameter does not fit the 32-bit floats of the graph.
+    #[error(
+        "the fitted model has parameters beyond the range of 32-bit floats; rescale columns with huge values"
+    )]
+    OutOfRange,
+    /// The version is there already.
+    #[error("{model} version {version} exists already; --force replaces it")]
+    Exists {
+        /// The model.
+        model: String,
+        /// The version.
+        version: u64,
+    },
+    /// A file or folder could not be written.
+    #[error("{path}: {source}")]
+    Write {
+        /// What was to be written.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The library that computes said no.
+    #[error("fitting failed: {0}")]
+    Fit(String),
+}
+
+impl TrainingError {
+    /// The option was used wrongly, as against a run that failed.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Option { .. })
+    }
+
+    /// Checks one option; `expected` completes "must be …".
+    pub(super) fn check(
+        holds: bool,
+        option: &'static str,
+        expected: &'static str,
+        found: &dyn Display,
+    ) -> Result<(), Self> {
+        if holds {
+            Ok(())
+        } else {
+            Err(Self::Option {
+                option,
+                expected,
+                found: found.to_string(),
+            })
+        }
+    }
+}

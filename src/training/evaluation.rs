@@ -1,0 +1,153 @@
+//! Figures that say how good predictions are.
+
+use ndarray::{Array2, ArrayView1, ArrayView2};
+use serde::Serialize;
+
+use super::dataset::Target;
+
+/// The figures of one set of predictions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Evaluation {
+    /// For numbers.
+    Regression {
+        /// R², the share of the target's variance that is predicted: 1 is perfect, 0 is as good as the mean.
+        r2: f64,
+        /// Root of the mean squared error, in the target's unit.
+        rmse: f64,
+    },
+    /// For classes.
+    Classification {
+        /// The share of rows whose likeliest class is the true one.
+        accuracy: f64,
+        /// Mean of −ln of the true class's probability.
+        log_loss: f64,
+        /// Rows by true class (outer) and predicted class (inner).
+        confusion: Vec<Vec<u32>>,
+    },
+}
+
+impl Evaluation {
+    /// Compares `predictions` (n × 1, or n × C probabilities) with `target` (n values, n > 0).
+    #[must_use]
+    pub fn of(predictions: ArrayView2<'_, f64>, target: &Target) -> Self {
+        match target {
+            Target::Numbers(values) => regression(predictions.column(0), values.view()),
+            Target::Classes { labels, .. } => classification(predictions, labels),
+        }
+    }
+}
+
+fn regression(predictions: ArrayView1<'_, f64>, truth: ArrayView1<'_, f64>) -> Evaluation {
+    let rows = truth.len() as f64;
+    let mean = truth.sum() / rows;
+    let residual: f64 = truth
+        .iter()
+        .zip(predictions)
+        .map(|(truth, guess)| (truth - guess).powi(2))
+        .sum();
+    let total: f64 = truth.iter().map(|truth| (truth - mean).powi(2)).sum();
+    // Where all true values are equal the ratio is not defined; perfect predictions then count 1 and others 0.
+    let r2 = match (residual == 0.0, total == 0.0) {
+        (true, _) => 1.0,
+        (false, true) => 0.0,
+        (false, false) => 1.0 - residual / total,
+    };
+    Evaluation::Regression {
+        r2,
+        rmse: (residual / rows).sqrt(),
+    }
+}
+
+fn classification(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> Evaluation {
+    let class_count = probabilities.ncols();
+    let rows = labels.len() as f64;
+    let mut confusion = Array2::<u32>::zeros((class_count, class_count));
+    let mut loss = 0.0;
+    for (row, &label) in probabilities.outer_iter().zip(labels) {
+        confusion[[label, likeliest(row)]] += 1;
+        // A probability that underflowed to 0 must not make the mean infinite.
+        loss -= row[label].max(f64::EPSILON).ln();
+    }
+    Evaluation::Classification {
+        accuracy: f64::from(confusion.diag().sum()) / rows,
+        log_loss: loss / rows,
+        confusion: confusion.outer_iter().map(|row| row.to_vec()).collect(),
+    }
+}
+
+/// The place of the largest value; the first one among equals.
+fn likeliest(probabilities: ArrayView1<'_, f64>) -> usize {
+    let mut best = 0;
+    for (class, &probability) in probabilities.iter().enumerate() {
+        if probability > probabilities[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    fn classes(labels: &[usize]) -> Target {
+        Target::Classes {
+            names: vec!["a".into(), "b".into()],
+            labels: labels.to_vec(),
+        }
+    }
+
+    #[test]
+    fn regression_figures_are_those_of_a_hand_calculation() {
+        // Residuals 1, 0, −1, 2: sum of squares 6. Around the mean 4 the truth has 9 + 1 + 1 + 9 = 20.
+        let predictions = array![[0.0], [3.0], [6.0], [5.0]];
+        let target = Target::Numbers(array![1.0, 3.0, 5.0, 7.0]);
+        let Evaluation::Regression { r2, rmse } = Evaluation::of(predictions.view(), &target) else {
+            panic!("numbers have regression figures");
+        };
+        assert!((r2 - 0.7).abs() < 1e-12);
+        assert!((rmse - 1.5_f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn r2_is_defined_where_the_truth_is_constant() {
+        let target = Target::Numbers(array![2.0, 2.0]);
+        for (predictions, expected) in [(array![[2.0], [2.0]], 1.0), (array![[2.0], [3.0]], 0.0)] {
+            let evaluation = Evaluation::of(predictions.view(), &target);
+            assert!(
+                matches!(evaluation, Evaluation::Regression { r2, .. } if r2 == expected),
+                "{evaluation:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn classification_figures_are_those_of_a_hand_calculation() {
+        let probabilities = array![[0.5, 0.5], [0.25, 0.75], [0.75, 0.25], [0.25, 0.75]];
+        let evaluation = Evaluation::of(probabilities.view(), &classes(&[0, 1, 1, 1]));
+        let Evaluation::Classification {
+            accuracy,
+            log_loss,
+            confusion,
+        } = evaluation
+        else {
+            panic!("classes have classification figures");
+        };
+        assert_eq!(confusion, [[1, 0], [1, 2]]);
+        assert_eq!(accuracy, 0.75);
+        let hand = -(0.5_f64.ln() + 0.75_f64.ln() + 0.25_f64.ln() + 0.75_f64.ln()) / 4.0;
+        assert!((log_loss - hand).abs() < 1e-12, "{log_loss}");
+    }
+
+    #[test]
+    fn a_certain_mistake_costs_much_and_not_infinitely_much() {
+        let evaluation = Evaluation::of(array![[1.0, 0.0]].view(), &classes(&[1]));
+        let Evaluation::Classification { log_loss, .. } = evaluation else {
+            panic!("classes")
+        };
+        assert!(log_loss.is_finite() && log_loss > 30.0, "{log_loss}");
+    }
+}
