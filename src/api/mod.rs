@@ -1,5 +1,8 @@
 //! Wire types and the error table; serde only, so that clients, gateway and worker can share them.
 
+pub mod datum;
 pub mod error;
 pub mod headers;
 pub mod models;
+pub mod openapi;
+pub mod predict;

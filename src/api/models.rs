@@ -49,6 +49,22 @@ pub enum VersionState {
     Failed,
 }
 
+impl VersionState {
+    /// Every state there is.
+    pub const ALL: [Self; 4] = [Self::Loading, Self::Ready, Self::Unloading, Self::Failed];
+
+    /// As it stands in bodies and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Unloading => "unloading",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The answer to `GET /models/{model}`: its entry and what can be said of its newest ready version.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ModelDetail {

@@ -3,5 +3,6 @@
 pub mod artifact;
 pub mod name;
 pub mod repository;
+pub mod schema;
 pub mod signature;
 pub mod tensor;

@@ -1,0 +1,377 @@
+//! How a model's rows and answers are understood: the graph's signature and `model.toml` read together.
+
+use std::collections::HashMap;
+
+use super::artifact::{Metadata, Task};
+use super::signature::{Signature, TensorSpec};
+use super::tensor::Datatype;
+
+/// What clients send to a model and what they get.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// The graph's own tensors.
+    pub signature: Signature,
+    /// How a row is written.
+    pub layout: Layout,
+    /// What the outputs mean.
+    pub answer: Answer,
+}
+
+/// How a row is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A flat list of so many values for the only input, or an object by the names of the features.
+    Features {
+        /// Values of one row.
+        count: usize,
+        /// Their names; empty where nobody named them.
+        names: Names,
+    },
+    /// A value of the only input: a text, a number, or nested lists.
+    Single,
+    /// One value for each of several inputs, as a list in their order or an object by their names.
+    Inputs(Names),
+}
+
+/// Names of what a row consists of, with their positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    ordered: Vec<String>,
+    positions: HashMap<String, usize>,
+}
+
+/// What the outputs mean. Positions are those of the signature's outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This output holds one number a row.
+    Regression {
+        /// Shape `[N]` or `[N, 1]`, a floating-point type.
+        output: usize,
+    },
+    /// One output holds the probabilities of the classes.
+    Classification {
+        /// Shape `[N, C]`, a floating-point type.
+        probabilities: usize,
+        /// An output with the class of each row, where the graph has one: `[N]` or `[N, 1]`.
+        label: Option<usize>,
+        /// The names of the classes; empty where only the graph knows them.
+        classes: Vec<String>,
+    },
+    /// All outputs as they are.
+    Generic,
+}
+
+/// A `model.toml` that does not fit its graph.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("model.toml does not fit the graph: {0}")]
+pub struct SchemaError(String);
+
+impl Names {
+    /// These names, in this order.
+    fn new(ordered: Vec<String>) -> Result<Self, SchemaError> {
+        let mut positions = HashMap::with_capacity(ordered.len());
+        for (position, name) in ordered.iter().enumerate() {
+            if positions.insert(name.clone(), position).is_some() {
+                return Err(SchemaError(format!("the name {name:?} is given twice")));
+            }
+        }
+        Ok(Self { ordered, positions })
+    }
+
+    /// In their order.
+    #[must_use]
+    pub fn ordered(&self) -> &[String] {
+        &self.ordered
+    }
+
+    /// Where `name` stands. `guess` is looked at first: members mostly come in order.
+    #[must_use]
+    pub fn position(&self, name: &str, guess: usize) -> Option<usize> {
+        if self.ordered.get(guess).is_some_and(|guessed| guessed == name) {
+            return Some(guess);
+        }
+        self.positions.get(name).copied()
+    }
+}
+
+impl Schema {
+    /// Reads a signature and what `model.toml` says together.
+    pub fn new(signature: Signature, metadata: &Metadata) -> Result<Self, SchemaError> {
+        let layout = layout(&signature, &metadata.features)?;
+        let answer = answer(&signature, metadata)?;
+        Ok(Self {
+            signature,
+            layout,
+            answer,
+        })
+    }
+
+    /// Names of the values of one row; empty where nobody named them.
+    #[must_use]
+    pub fn features(&self) -> &[String] {
+        match &self.layout {
+            Layout::Features { names, .. } | Layout::Inputs(names) => names.ordered(),
+            Layout::Single => &[],
+        }
+    }
+
+    /// Names of the classes; empty where there are none.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        match &self.answer {
+            Answer::Classification { classes, .. } => classes,
+            _ => &[],
+        }
+    }
+
+    /// What the answers mean, in one word.
+    #[must_use]
+    pub const fn task(&self) -> &'static str {
+        match self.answer {
+            Answer::Regression { .. } => "regression",
+            Answer::Classification { .. } => "classification",
+            Answer::Generic => "generic",
+        }
+    }
+}
+
+fn layout(signature: &Signature, features: &[String]) -> Result<Layout, SchemaError> {
+    let [input] = signature.inputs.as_slice() else {
+        let names: Vec<String> = if features.is_empty() {
+            signature.inputs.iter().map(|input| input.name.clone()).collect()
+        } else {
+            features.to_vec()
+        };
+        expect_count("features", names.len(), signature.inputs.len())?;
+        return Names::new(names).map(Layout::Inputs);
+    };
+    match (signature.row_shape(input), features) {
+        (&[Some(count)], []) => Ok(Layout::Features {
+            count,
+            names: Names::default(),
+        }),
+        (&[Some(count)], names) => {
+            expect_count("features", names.len(), count)?;
+            Ok(Layout::Features {
+                count,
+                names: Names::new(names.to_vec())?,
+            })
+        }
+        (_, []) => Ok(Layout::Single),
+        (shape, names) => Err(SchemaError(format!(
+            "{} features are named, and a row of the graph has the shape {}",
+            names.len(),
+            written(shape)
+        ))),
+    }
+}
+
+fn expect_count(what: &str, named: usize, taken: usize) -> Result<(), SchemaError> {
+    if named == taken {
+        return Ok(());
+    }
+    Err(SchemaError(format!(
+        "{named} {what} are named, and the graph has {taken}"
+    )))
+}
+
+fn written(shape: &[Option<usize>]) -> String {
+    let sizes: Vec<String> = shape
+        .iter()
+        .map(|size| size.map_or_else(|| "?".to_owned(), |size| size.to_string()))
+        .collect();
+    format!("[{}]", sizes.join(", "))
+}
+
+fn answer(signature: &Signature, metadata: &Metadata) -> Result<Answer, SchemaError> {
+    let guessed = || guess(signature, &metadata.classes);
+    let fitting = match metadata.task {
+        None if metadata.classes.is_empty() => Some(guessed().unwrap_or(Answer::Generic)),
+        None | Some(Task::Classification) => classification(signature, &metadata.classes),
+        Some(Task::Regression) => regression(signature),
+        Some(Task::Generic) => Some(Answer::Generic),
+    };
+    let Some(answer) = fitting else {
+        let (task, expected) = match metadata.task {
+            Some(Task::Regression) => ("regression", "one floating-point output [N] or [N, 1]"),
+            _ => ("classification", "a floating-point output [N, number of classes]"),
+        };
+        let outputs: Vec<String> = signature.outputs.iter().map(describe).collect();
+        return Err(SchemaError(format!(
+            "a {task} needs {expected}; the graph puts out {}",
+            outputs.join(", ")
+        )));
+    };
+    if let Answer::Classification {
+        probabilities,
+        classes,
+        ..
+    } = &answer
+        && let [Some(count)] = signature.row_shape(&signature.outputs[*probabilities])
+        && !classes.is_empty()
+    {
+        expect_count("classes", classes.len(), *count)?;
+    }
+    Ok(answer)
+}
+
+fn describe(output: &TensorSpec) -> String {
+    format!("{} {} {}", output.name, output.datatype, written(&output.shape))
+}
+
+/// Without a `model.toml`, one column of numbers is a regression, and labels beside probabilities, as scikit-learn's
+/// exporter writes them, are a classification.
+fn guess(signature: &Signature, classes: &[String]) -> Option<Answer> {
+    match classification(signature, classes) {
+        Some(answer @ Answer::Classification { label: Some(_), .. }) => Some(answer),
+        _ => regression(signature),
+    }
+}
+
+fn regression(signature: &Signature) -> Option<Answer> {
+    let [output] = signature.outputs.as_slice() else {
+        return None;
+    };
+    (output.datatype.is_float() && is_column(signature, output)).then_some(Answer::Regression { output: 0 })
+}
+
+fn classification(signature: &Signature, classes: &[String]) -> Option<Answer> {
+    let find = |fits: &dyn Fn(&TensorSpec) -> bool| signature.outputs.iter().position(fits);
+    let is_label = |output: &TensorSpec| {
+        matches!(output.datatype, Datatype::I64 | Datatype::I32 | Datatype::Text)
+            && is_column(signature, output)
+    };
+    let is_probabilities = |output: &TensorSpec| {
+        output.datatype.is_float() && matches!(signature.row_shape(output), [size] if *size != Some(1))
+    };
+    let probabilities = find(&is_probabilities)?;
+    let label = find(&is_label);
+    let is_all = signature.outputs.len() == 1 + usize::from(label.is_some());
+    is_all.then(|| Answer::Classification {
+        probabilities,
+        label,
+        classes: classes.to_vec(),
+    })
+}
+
+fn is_column(signature: &Signature, output: &TensorSpec) -> bool {
+    matches!(signature.row_shape(output), [] | [Some(1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::signature::Batch;
+
+    fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
+        TensorSpec {
+            name: name.into(),
+            datatype,
+            shape: shape.iter().map(|&size| usize::try_from(size).ok()).collect(),
+        }
+    }
+
+    fn signature(inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> Signature {
+        Signature {
+            inputs,
+            outputs,
+            batch: Batch::Free,
+        }
+    }
+
+    fn with_outputs(outputs: Vec<TensorSpec>) -> Signature {
+        signature(vec![spec("x", Datatype::F32, &[-1, 4])], outputs)
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn answer_of(signature: Signature, metadata: &Metadata) -> Answer {
+        Schema::new(signature, metadata).unwrap().answer
+    }
+
+    #[test]
+    fn a_bare_column_of_floats_is_a_regression() {
+        for shape in [&[-1, 1][..], &[-1]] {
+            let signature = with_outputs(vec![spec("y", Datatype::F32, shape)]);
+            let expected = Answer::Regression { output: 0 };
+            assert_eq!(answer_of(signature, &Metadata::default()), expected);
+        }
+    }
+
+    #[test]
+    fn labels_beside_probabilities_are_a_classification() {
+        let outputs = vec![
+            spec("label", Datatype::I64, &[-1]),
+            spec("probabilities", Datatype::F32, &[-1, 3]),
+        ];
+        let expected = Answer::Classification {
+            probabilities: 1,
+            label: Some(0),
+            classes: vec![],
+        };
+        assert_eq!(answer_of(with_outputs(outputs), &Metadata::default()), expected);
+    }
+
+    #[test]
+    fn several_columns_are_a_classification_only_where_classes_are_named() {
+        let signature = with_outputs(vec![spec("p", Datatype::F32, &[-1, 3])]);
+        assert_eq!(
+            answer_of(signature.clone(), &Metadata::default()),
+            Answer::Generic
+        );
+        let metadata = Metadata {
+            classes: names(&["a", "b", "c"]),
+            ..Metadata::default()
+        };
+        assert!(matches!(
+            answer_of(signature, &metadata),
+            Answer::Classification { .. }
+        ));
+    }
+
+    #[test]
+    fn metadata_that_does_not_fit_is_refused_with_both_counts() {
+        let probabilities = || with_outputs(vec![spec("p", Datatype::F32, &[-1, 3])]);
+        let refused = |metadata: Metadata| Schema::new(probabilities(), &metadata).unwrap_err().to_string();
+        let classes = refused(Metadata {
+            classes: names(&["a", "b"]),
+            ..Metadata::default()
+        });
+        assert!(
+            classes.contains("2 classes") && classes.contains('3'),
+            "{classes}"
+        );
+        let features = refused(Metadata {
+            features: names(&["a"]),
+            ..Metadata::default()
+        });
+        assert!(
+            features.contains("1 features") && features.contains('4'),
+            "{features}"
+        );
+        let task = refused(Metadata {
+            task: Some(Task::Regression),
+            ..Metadata::default()
+        });
+        assert!(task.contains("p FP32 [?, 3]"), "{task}");
+        let twice = refused(Metadata {
+            features: names(&["a", "b", "a", "c"]),
+            ..Metadata::default()
+        });
+        assert!(twice.contains("twice"), "{twice}");
+    }
+
+    #[test]
+    fn several_inputs_are_named_by_the_graph() {
+        let inputs = vec![
+            spec("age", Datatype::F32, &[-1, 1]),
+            spec("city", Datatype::Text, &[-1, 1]),
+        ];
+        let signature = signature(inputs, vec![spec("y", Datatype::F32, &[-1, 1])]);
+        let schema = Schema::new(signature, &Metadata::default()).unwrap();
+        assert_eq!(schema.features(), ["age", "city"]);
+        assert!(matches!(schema.layout, Layout::Inputs(_)));
+    }
+}
