@@ -6,6 +6,7 @@ mod health;
 mod serve;
 mod start;
 mod train;
+mod worker;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
-        Command::Worker(_) => Err(Failure::usage("this command comes with a later commit")),
+        Command::Worker(arguments) => worker::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),

@@ -1,1 +1,121 @@
-//! x
+//! Engines run graphs.
+//!
+//! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
+//! batches there. Which library stands behind them is known only in [`load`]; a second one is a second arm there.
+
+mod rows;
+mod tract;
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::model::signature::Signature;
+use crate::model::tensor::{Datatype, Tensor, TensorError};
+
+/// A loaded graph. Engines of one graph share what they can: its weights and its optimised plans.
+pub trait Graph: Send + Sync {
+    /// What it takes and puts out.
+    fn signature(&self) -> &Signature;
+
+    /// Prepares for the batches that will come, so that no request pays for it.
+    fn warm_up(&self) -> Result<(), EngineError>;
+
+    /// An engine for one thread.
+    fn engine(self: Arc<Self>) -> Box<dyn Engine>;
+}
+
+/// Runs a graph, on one thread.
+pub trait Engine: Send {
+    /// Runs the rows of `inputs` and gives one row of each output for each of them, in order.
+    ///
+    /// `inputs` are in the order of the signature, all with the same number of rows along axis 0, which is there
+    /// even where the graph has no axis for it. Outputs have it as well.
+    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>;
+}
+
+/// How a graph is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// The most rows that will ever run together.
+    pub max_batch_size: usize,
+}
+
+/// Why a graph could not be loaded or run. The texts are for operators; clients of a failed run get none of them.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The file cannot be read.
+    #[error("model.onnx cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// The file is no ONNX graph, or only a part of one.
+    #[error("model.onnx is not a whole ONNX graph: {0}")]
+    Malformed(String),
+    /// The graph needs operators that the engine does not know.
+    #[error("the graph uses operators that are not implemented: {}", .0.join(", "))]
+    UnsupportedOperators(Vec<String>),
+    /// A tensor that comes in or goes out has a type that cannot be served.
+    #[error("tensor {tensor:?} has the element type {datatype}, which is not supported")]
+    UnsupportedDatatype {
+        /// Its name in the graph.
+        tensor: String,
+        /// Its type, as the graph names it.
+        datatype: String,
+    },
+    /// The graph is well-formed, and the engine cannot make a plan of it.
+    #[error("the graph cannot be prepared: {0}")]
+    Unprepared(String),
+    /// A run failed.
+    #[error("the engine failed: {0}")]
+    Failed(String),
+    /// A run gave a tensor with another number of rows than it was given.
+    #[error("output {output} has {found} rows for {expected} rows of input")]
+    RowCount {
+        /// Position of the output.
+        output: usize,
+        /// Rows that went in.
+        expected: usize,
+        /// Rows that came out.
+        found: usize,
+    },
+    /// A run was given a tensor of another type than the graph takes.
+    #[error("input {input} is {found}; the graph takes {expected}")]
+    WrongDatatype {
+        /// Position of the input.
+        input: usize,
+        /// What the signature says.
+        expected: Datatype,
+        /// What came.
+        found: Datatype,
+    },
+    /// Rows did not fit each other.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// The engine's code panicked, as some does on broken graphs.
+    #[error("the engine broke down: {0}")]
+    Panicked(String),
+}
+
+/// Loads the graph at `path`.
+pub fn load(path: &Path, options: LoadOptions) -> Result<Arc<dyn Graph>, EngineError> {
+    contain_panics(|| {
+        let graph: Arc<dyn Graph> = Arc::new(tract::TractGraph::load(path, options)?);
+        Ok(graph)
+    })
+}
+
+/// Runs code that may panic on what a file contains, and makes an error of its panic.
+pub(crate) fn contain_panics<T>(run: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    // What the closure leaves half-done is thrown away by every caller.
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|payload| Err(EngineError::Panicked(panic_text(payload.as_ref()))))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without text".to_owned())
+}

@@ -1,1 +1,79 @@
-//! x
+//! The worker: hosts models behind REST endpoints.
+//!
+//! The way of a request: `router` → `predict` decodes it → `validation` makes tensors of its rows → the queue of its
+//! model version → `batching` puts it beside others and runs the batch on an engine's own thread → the rows come back
+//! in order → `answer` writes them.
+
+mod answer;
+mod batching;
+mod handlers;
+mod predict;
+mod registry;
+mod router;
+mod served;
+mod validation;
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use self::registry::Registry;
+use crate::config::WorkerConfig;
+use crate::http::drain::{Drain, Phase};
+use crate::http::observe::AccessLog;
+use crate::http::server;
+use crate::model::repository::RepositoryError;
+use crate::telemetry::worker_metrics::WorkerMetrics;
+
+/// A worker process, or one of several in a test.
+pub struct Worker {
+    config: Arc<WorkerConfig>,
+    registry: Arc<Registry>,
+    metrics: WorkerMetrics,
+    drain: Drain,
+}
+
+impl Worker {
+    /// Looks which models there are. Nothing is loaded yet.
+    pub fn new(config: WorkerConfig, drain: Drain) -> Result<Arc<Self>, RepositoryError> {
+        let metrics = WorkerMetrics::new();
+        let registry = Registry::scan(&config, &metrics)?;
+        Ok(Arc::new(Self {
+            config: Arc::new(config),
+            registry: Arc::new(registry),
+            metrics,
+            drain,
+        }))
+    }
+
+    /// Begins to load all models, on threads of their own.
+    pub fn load(&self) -> io::Result<()> {
+        self.registry.load(&self.config)
+    }
+
+    /// Waits until every model is loaded or has failed.
+    pub async fn settled(&self) {
+        self.registry.settled().await;
+    }
+
+    /// Serves on `listener` until the drain closes, then finishes what was accepted. Gives back how many connections
+    /// were cut off because the grace period was over.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, access_log: AccessLog) -> usize {
+        let router = router::router(Arc::clone(&self), access_log);
+        let grace = self.config.shutdown.grace;
+        let serving = server::serve(listener, router, &self.config.http, &self.drain, grace);
+        let announcing = async {
+            self.drain.reached(Phase::Announced).await;
+            self.registry.show_unloading();
+        };
+        let (cut_off, ()) = tokio::join!(serving, announcing);
+        self.registry.close();
+        let registry = Arc::clone(&self.registry);
+        // Every answer is out; a run that nobody waits for any more need not hold up the end.
+        let _ = timeout(grace, spawn_blocking(move || registry.join())).await;
+        cut_off
+    }
+}

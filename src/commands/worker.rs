@@ -1,0 +1,130 @@
+//! `millrace worker`: configuration → parts → bind → serve → drain.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::thread;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use super::Failure;
+use crate::cli::WorkerArgs;
+use crate::config::{Config, Layers, ShutdownConfig};
+use crate::http::drain::Drain;
+use crate::http::observe::AccessLog;
+use crate::http::signal::Termination;
+use crate::telemetry::logging;
+use crate::worker::Worker;
+
+pub(super) fn run(arguments: &WorkerArgs) -> Result<(), Failure> {
+    let config = read_config(arguments).map_err(Failure::usage)?;
+    logging::start(&config.telemetry, arguments.supervised_as.clone());
+    let runtime = runtime(config.worker.threads).map_err(Failure::failed)?;
+    let outcome = runtime.block_on(serve(config, arguments.supervised_as.is_some()));
+    // A thread that still loads a model must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn read_config(arguments: &WorkerArgs) -> Result<Config, crate::config::ConfigErrors> {
+    let layers = Layers::new()
+        .with_file(arguments.config.as_deref())?
+        .with_environment(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+        .with_flag(
+            "worker.listen",
+            arguments.listen.map(|address| address.to_string()),
+        )
+        .with_flag(
+            "worker.models",
+            arguments
+                .models
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+        );
+    Config::check(&layers)
+}
+
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    // One thread needs no work stealing, and costs less without it.
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).enable_all().build()
+}
+
+async fn serve(config: Config, is_supervised: bool) -> Result<(), Failure> {
+    let termination = Termination::listen().map_err(Failure::failed)?;
+    let drain = Drain::new();
+    let shutdown = config.worker.shutdown.clone();
+    let address = config.worker.listen;
+    let worker = Worker::new(config.worker, drain.clone()).map_err(Failure::usage)?;
+
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::failed(format!("{address} cannot be listened on: {error}")))?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    tracing::info!(%address, "the worker listens");
+    let mut supervisor = None;
+    if is_supervised {
+        announce(address).map_err(Failure::failed)?;
+        supervisor = Some(end_of_input().map_err(Failure::failed)?);
+    }
+    worker.load().map_err(Failure::failed)?;
+    tokio::spawn(drain_when_told(termination, supervisor, drain, shutdown));
+
+    let cut_off = worker
+        .serve(listener, AccessLog(config.telemetry.access_log))
+        .await;
+    if cut_off > 0 {
+        let message = format!("{cut_off} connections were cut off: the grace period was over");
+        return Err(Failure::failed(message));
+    }
+    tracing::info!("the worker has ended; nothing was cut off");
+    Ok(())
+}
+
+/// Tells the supervisor where this worker listens.
+fn announce(address: SocketAddr) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "listening {address}")?;
+    output.flush()
+}
+
+/// Resolves when standard input ends: the supervisor closed it, or is no more.
+fn end_of_input() -> io::Result<oneshot::Receiver<()>> {
+    let (ended, receiver) = oneshot::channel();
+    // A thread of its own, because a read of standard input cannot be given up.
+    thread::Builder::new()
+        .name("supervisor".to_owned())
+        .spawn(move || {
+            // An error ends the input as well.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _ = ended.send(());
+        })?;
+    Ok(receiver)
+}
+
+async fn drain_when_told(
+    mut termination: Termination,
+    supervisor: Option<oneshot::Receiver<()>>,
+    drain: Drain,
+    shutdown: ShutdownConfig,
+) {
+    let supervisor_ended = async {
+        match supervisor {
+            Some(ended) => drop(ended.await),
+            None => std::future::pending().await,
+        }
+    };
+    let cause = tokio::select! {
+        signal = termination.received() => signal,
+        () = supervisor_ended => "the end of standard input",
+    };
+    tracing::info!(cause, "draining");
+    drain.begin(&shutdown).await;
+}

@@ -1,0 +1,152 @@
+//! From the rows of a batch to the tensors that a graph takes, and back.
+//!
+//! An engine optimises one plan for each concrete shape. So that there are few shapes, a batch is padded up to the
+//! next power of two; the padding repeats the first row (zeros could be something that a graph divides by) and is
+//! cut off again. Graphs with a fixed batch run in pieces of that size, graphs without a batch axis row by row.
+
+use super::EngineError;
+use crate::model::signature::Batch;
+use crate::model::tensor::Tensor;
+
+/// Rows that a batch of `rows` is padded to, if never more than `max_batch_size` rows run together.
+pub(super) fn bucket(rows: usize, max_batch_size: usize) -> usize {
+    rows.next_power_of_two().min(max_batch_size.max(rows))
+}
+
+/// Every bucket up to `max_batch_size`.
+pub(super) fn buckets(max_batch_size: usize) -> impl Iterator<Item = usize> {
+    let powers = std::iter::successors(Some(1_usize), |size| size.checked_mul(2));
+    powers
+        .take_while(move |&size| size < max_batch_size)
+        .chain([max_batch_size])
+}
+
+/// Runs all rows of `inputs` through `run`, which takes tensors as the graph does.
+pub(super) fn run_rows(
+    batch: Batch,
+    max_batch_size: usize,
+    inputs: Vec<Tensor>,
+    mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
+) -> Result<Vec<Tensor>, EngineError> {
+    let rows = inputs.first().map_or(0, Tensor::rows);
+    match batch {
+        Batch::Free => run_padded(bucket(rows, max_batch_size), inputs, &mut run),
+        Batch::Fixed(size) if rows <= size => run_padded(size, inputs, &mut run),
+        Batch::Fixed(size) => run_pieces(&inputs, size, |piece| run_padded(size, piece, &mut run)),
+        Batch::Absent => run_pieces(&inputs, 1, |row| {
+            let outputs = run(row.into_iter().map(Tensor::into_single).collect())?;
+            Ok(outputs.into_iter().map(Tensor::into_row).collect())
+        }),
+    }
+}
+
+fn run_padded(
+    size: usize,
+    mut inputs: Vec<Tensor>,
+    run: &mut impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
+) -> Result<Vec<Tensor>, EngineError> {
+    let rows = inputs.first().map_or(0, Tensor::rows);
+    for input in &mut inputs {
+        input.resize_rows(size);
+    }
+    let mut outputs = run(inputs)?;
+    for (output, tensor) in outputs.iter_mut().enumerate() {
+        let found = tensor.rows();
+        if found != size || tensor.shape().is_empty() {
+            return Err(EngineError::RowCount {
+                output,
+                expected: size,
+                found,
+            });
+        }
+        tensor.resize_rows(rows);
+    }
+    Ok(outputs)
+}
+
+fn run_pieces(
+    inputs: &[Tensor],
+    size: usize,
+    mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
+) -> Result<Vec<Tensor>, EngineError> {
+    let rows = inputs.first().map_or(0, Tensor::rows);
+    let mut whole: Vec<Tensor> = Vec::new();
+    for start in (0..rows).step_by(size) {
+        let piece = inputs.iter().map(|input| input.slice_rows(start, size)).collect();
+        let outputs = run(piece)?;
+        if whole.is_empty() {
+            whole = outputs;
+            continue;
+        }
+        for (all, output) in whole.iter_mut().zip(outputs) {
+            all.append(output)?;
+        }
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::tensor::Values;
+
+    fn column(values: impl IntoIterator<Item = i64>) -> Tensor {
+        let values: Vec<i64> = values.into_iter().collect();
+        Tensor::new(vec![values.len()], Values::I64(values)).unwrap()
+    }
+
+    fn doubled(tensor: &Tensor) -> Tensor {
+        let Values::I64(values) = tensor.values() else {
+            panic!("{tensor:?}")
+        };
+        let values = values.iter().map(|value| value * 2).collect();
+        Tensor::new(tensor.shape().to_vec(), Values::I64(values)).unwrap()
+    }
+
+    #[test]
+    fn buckets_are_the_powers_of_two_and_the_maximum() {
+        assert_eq!(buckets(1).collect::<Vec<_>>(), [1]);
+        assert_eq!(buckets(8).collect::<Vec<_>>(), [1, 2, 4, 8]);
+        assert_eq!(buckets(12).collect::<Vec<_>>(), [1, 2, 4, 8, 12]);
+        assert_eq!(bucket(9, 12), 12);
+        assert_eq!(bucket(3, 12), 4);
+    }
+
+    #[test]
+    fn an_output_that_does_not_follow_the_rows_is_an_error() {
+        let run = |_: Vec<Tensor>| Ok(vec![column([1])]);
+        let outcome = run_rows(Batch::Free, 8, vec![column([1, 2])], run);
+        assert!(
+            matches!(outcome, Err(EngineError::RowCount { .. })),
+            "{outcome:?}"
+        );
+    }
+
+    fn any_batch() -> impl Strategy<Value = Batch> {
+        prop_oneof![
+            Just(Batch::Free),
+            (1_usize..9).prop_map(Batch::Fixed),
+            Just(Batch::Absent)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_gets_its_own_answer_in_order(batch in any_batch(), rows in 1_usize..40, max in 1_usize..40) {
+            let input = column((0..rows).map(|row| row as i64));
+            let run = |inputs: Vec<Tensor>| {
+                let expected: Vec<usize> = match batch {
+                    Batch::Free => vec![bucket(rows, max)],
+                    Batch::Fixed(size) => vec![size],
+                    Batch::Absent => vec![],
+                };
+                assert_eq!(inputs[0].shape(), expected);
+                Ok(vec![doubled(&inputs[0])])
+            };
+            let outputs = run_rows(batch, max, vec![input.clone()], run).unwrap();
+            prop_assert_eq!(outputs, vec![doubled(&input)]);
+        }
+    }
+}

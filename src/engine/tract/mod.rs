@@ -1,0 +1,222 @@
+//! The tract engine: pure Rust, one optimised plan for each concrete input shape.
+//!
+//! Plans with a symbolic batch dimension were measured: one convolution net ran five times slower, and some real
+//! graphs failed. So a plan is made for concrete shapes only, and the plans are kept in a bounded cache.
+
+mod convert;
+mod plans;
+mod probe;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tract_onnx::data_resolver::FopenDataResolver;
+use tract_onnx::pb::{GraphProto, ModelProto};
+use tract_onnx::prelude::{
+    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, TypedModel,
+};
+use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
+use tract_onnx::{Onnx, onnx};
+
+use self::plans::{Plan, Plans};
+use super::rows::{buckets, run_rows};
+use super::{Engine, EngineError, Graph, LoadOptions};
+use crate::model::signature::{Batch, Signature};
+use crate::model::tensor::{Tensor, Values};
+
+/// Graph files up to this size have the plans of all batch sizes made at load, in milliseconds each.
+const SMALL_GRAPH_BYTES: u64 = 16 << 20;
+/// The longest text of an error that is kept.
+const MAX_ERROR_LENGTH: usize = 600;
+
+/// A graph that tract has read.
+pub(super) struct TractGraph {
+    graph: InferenceModel,
+    /// The element types of the inputs, as tract names them.
+    input_types: Vec<DatumType>,
+    signature: Signature,
+    plans: Plans,
+    options: LoadOptions,
+    is_small: bool,
+}
+
+impl TractGraph {
+    /// Reads the ONNX file at `path`, and weights that lie beside it.
+    pub(super) fn load(path: &Path, options: LoadOptions) -> Result<Self, EngineError> {
+        // Read, not mapped: a mapped file that someone cuts off kills the process.
+        let mut file = std::fs::File::open(path)?;
+        let file_bytes = file.metadata()?.len();
+        let reader = Onnx {
+            provider: Arc::new(FopenDataResolver),
+            // Shapes noted between the operators contradict concrete input shapes in many exported graphs.
+            ignore_value_info: true,
+            ..onnx()
+        };
+        let proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
+        let Some(declared) = &proto.graph else {
+            return Err(EngineError::Malformed("it holds no graph".to_owned()));
+        };
+        check_operators(&reader, declared)?;
+        let graph = parse(&reader, &proto, path)?;
+        let input_types = probe::input_types(declared)?;
+        let signature = probe::signature(declared, |shapes| typed(&graph, &input_types, shapes))?;
+        Ok(Self {
+            graph,
+            input_types,
+            signature,
+            plans: Plans::for_graph_of(file_bytes),
+            options,
+            is_small: file_bytes <= SMALL_GRAPH_BYTES,
+        })
+    }
+
+    /// The plan for inputs of these shapes, from the cache or made now.
+    fn plan(&self, inputs: &[Tensor]) -> Result<Arc<Plan>, EngineError> {
+        let shapes: Vec<&[usize]> = inputs.iter().map(Tensor::shape).collect();
+        if let Some(plan) = self.plans.get(&shapes) {
+            return Ok(plan);
+        }
+        // Outside the cache's lock: another engine of this graph may run while this one prepares.
+        let plan = typed(&self.graph, &self.input_types, &shapes)?
+            .into_optimized()
+            .and_then(IntoRunnable::into_runnable)
+            .map_err(|error| EngineError::Unprepared(text_of(&error)))?;
+        self.plans.put(&shapes, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// Runs tensors that have the graph's own shapes.
+    fn run_plan(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        let plan = self.plan(&inputs)?;
+        let inputs = convert::to_tract(inputs, &self.input_types)?;
+        let outputs = plan
+            .run(inputs)
+            .map_err(|error| EngineError::Failed(text_of(&error)))?;
+        outputs.into_iter().map(convert::from_tract).collect()
+    }
+
+    fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        let batch = self.signature.batch;
+        run_rows(batch, self.options.max_batch_size, inputs, |inputs| {
+            self.run_plan(inputs)
+        })
+    }
+
+    /// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
+    fn zeros(&self, rows: usize) -> Option<Vec<Tensor>> {
+        let zeros = |spec| {
+            let mut shape = vec![rows];
+            for size in self.signature.row_shape(spec) {
+                shape.push((*size)?);
+            }
+            let values = Values::zeros(spec.datatype, shape.iter().product());
+            Tensor::new(shape, values).ok()
+        };
+        self.signature.inputs.iter().map(zeros).collect()
+    }
+}
+
+impl Graph for TractGraph {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn warm_up(&self) -> Result<(), EngineError> {
+        let max_batch_size = match self.signature.batch {
+            Batch::Free if self.is_small => self.options.max_batch_size,
+            _ => 1,
+        };
+        for rows in buckets(max_batch_size) {
+            let Some(inputs) = self.zeros(rows) else {
+                return Ok(());
+            };
+            let plan_is_enough = rows > 1;
+            if plan_is_enough {
+                self.plan(&inputs)?;
+            } else {
+                self.run(inputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn engine(self: Arc<Self>) -> Box<dyn Engine> {
+        Box::new(TractEngine(self))
+    }
+}
+
+/// Plans are shared and hold no state between runs, so that an engine is only a handle.
+struct TractEngine(Arc<TractGraph>);
+
+impl Engine for TractEngine {
+    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        self.0.run(inputs)
+    }
+}
+
+/// The graph with concrete shapes in place of free ones.
+fn typed(
+    graph: &InferenceModel,
+    types: &[DatumType],
+    shapes: &[&[usize]],
+) -> Result<TypedModel, EngineError> {
+    let unprepared = |error: TractError| EngineError::Unprepared(text_of(&error));
+    let mut graph = graph.clone();
+    for (input, (datatype, shape)) in types.iter().zip(shapes).enumerate() {
+        let fact = InferenceFact::dt_shape(*datatype, *shape);
+        graph.set_input_fact(input, fact).map_err(unprepared)?;
+    }
+    graph.into_typed().map_err(unprepared)
+}
+
+fn parse(reader: &Onnx, proto: &ModelProto, path: &Path) -> Result<InferenceModel, EngineError> {
+    let folder = path.parent().and_then(Path::to_str);
+    let parsed = reader.parse(proto, folder).map_err(malformed)?;
+    if parsed.unresolved_inputs.is_empty() {
+        return Ok(parsed.model);
+    }
+    let names = parsed.unresolved_inputs.join(", ");
+    Err(EngineError::Malformed(format!("nothing puts out {names}")))
+}
+
+/// Names every operator that tract does not know, rather than the first that it trips over.
+fn check_operators(reader: &Onnx, graph: &GraphProto) -> Result<(), EngineError> {
+    let mut unknown = Vec::new();
+    collect_unknown(reader, graph, &mut unknown);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    unknown.sort_unstable();
+    unknown.dedup();
+    Err(EngineError::UnsupportedOperators(unknown))
+}
+
+fn collect_unknown(reader: &Onnx, graph: &GraphProto, unknown: &mut Vec<String>) {
+    for node in &graph.node {
+        if !reader.op_register.0.contains_key(&node.op_type) {
+            let domain = node.domain.as_str();
+            let separator = if domain.is_empty() { "" } else { "." };
+            unknown.push(format!("{domain}{separator}{}", node.op_type));
+        }
+        let inner = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+        for graph in inner {
+            collect_unknown(reader, graph, unknown);
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+fn malformed(error: TractError) -> EngineError {
+    EngineError::Malformed(text_of(&error))
+}
+
+/// An error with its causes, on one line, cut off where tract quotes whole tensors.
+fn text_of(error: &TractError) -> String {
+    let text = format!("{error:#}");
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(MAX_ERROR_LENGTH) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}

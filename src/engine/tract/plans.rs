@@ -1,0 +1,98 @@
+//! A bounded cache of optimised plans, by input shapes; the least recently used one goes first.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tract_onnx::prelude::TypedRunnableModel;
+
+/// An optimised graph for one set of input shapes.
+pub(super) type Plan = TypedRunnableModel;
+
+/// What the plans of one graph may take together, very roughly: each holds its own packed copy of the weights.
+const BUDGET_BYTES: u64 = 512 << 20;
+/// As many as there are batch sizes up to 128; fewer would make plans again and again.
+const MIN_PLANS: usize = 8;
+const MAX_PLANS: usize = 64;
+
+/// The plans of one graph.
+pub(super) struct Plans {
+    /// Most recently used first. There are few, so that looking through them beats hashing the shapes.
+    entries: Mutex<VecDeque<(Vec<Vec<usize>>, Arc<Plan>)>>,
+    capacity: usize,
+}
+
+impl Plans {
+    /// Room for as many plans as a graph of this size should have.
+    pub(super) fn for_graph_of(file_bytes: u64) -> Self {
+        let fitting = usize::try_from(BUDGET_BYTES / file_bytes.max(1)).unwrap_or(MAX_PLANS);
+        Self::with_capacity(fitting.clamp(MIN_PLANS, MAX_PLANS))
+    }
+
+    fn with_capacity(capacity: usize) -> Self {
+        Self {
+            entries: Mutex::default(),
+            capacity,
+        }
+    }
+
+    pub(super) fn get(&self, shapes: &[&[usize]]) -> Option<Arc<Plan>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = entries.iter().position(|(key, _)| is_same(key, shapes))?;
+        if position > 0 {
+            let entry = entries.remove(position)?;
+            entries.push_front(entry);
+        }
+        entries.front().map(|(_, plan)| Arc::clone(plan))
+    }
+
+    pub(super) fn put(&self, shapes: &[&[usize]], plan: Arc<Plan>) {
+        let key = shapes.iter().map(|shape| shape.to_vec()).collect();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(key, _)| !is_same(key, shapes));
+        entries.push_front((key, plan));
+        entries.truncate(self.capacity);
+    }
+}
+
+fn is_same(key: &[Vec<usize>], shapes: &[&[usize]]) -> bool {
+    key.len() == shapes.len() && key.iter().zip(shapes).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::prelude::TypedModel;
+    use tract_onnx::tract_hir::internal::IntoRunnable;
+
+    use super::*;
+
+    fn plan() -> Arc<Plan> {
+        TypedModel::default().into_runnable().unwrap()
+    }
+
+    #[test]
+    fn the_least_recently_used_plan_goes_first() {
+        let plans = Plans::with_capacity(2);
+        plans.put(&[&[1, 4]], plan());
+        plans.put(&[&[2, 4]], plan());
+        assert!(plans.get(&[&[1, 4]]).is_some());
+        plans.put(&[&[4, 4]], plan());
+        assert!(plans.get(&[&[1, 4]]).is_some());
+        assert!(plans.get(&[&[2, 4]]).is_none());
+        assert!(plans.get(&[&[4, 4]]).is_some());
+    }
+
+    #[test]
+    fn shapes_of_several_inputs_are_told_apart() {
+        let plans = Plans::with_capacity(4);
+        plans.put(&[&[1, 4], &[1]], plan());
+        assert!(plans.get(&[&[1, 4]]).is_none());
+        assert!(plans.get(&[&[1], &[1, 4]]).is_none());
+        assert!(plans.get(&[&[1, 4], &[1]]).is_some());
+    }
+
+    #[test]
+    fn a_large_graph_has_fewer_plans_but_enough_for_its_batches() {
+        assert_eq!(Plans::for_graph_of(10 << 10).capacity, MAX_PLANS);
+        assert_eq!(Plans::for_graph_of(1 << 30).capacity, MIN_PLANS);
+    }
+}

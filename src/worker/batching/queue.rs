@@ -1,0 +1,205 @@
+//! A bounded queue between the network's tasks, which must not wait, and engine threads, which do.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use prometheus::IntGauge;
+use tokio::time::Instant;
+
+use super::collect::{Collected, Limits, Waiting, collect};
+
+/// Any number of threads may push and any number may take.
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    /// Something was pushed, or the queue was closed.
+    changed: Condvar,
+    capacity: usize,
+    depth: IntGauge,
+}
+
+struct State<T> {
+    entries: VecDeque<T>,
+    is_closed: bool,
+}
+
+/// Why something was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// As much waits as may.
+    Full,
+    /// Nothing new is taken.
+    Closed,
+}
+
+impl<T: Waiting> Queue<T> {
+    /// An empty queue; `depth` always shows its length.
+    pub(super) fn new(capacity: usize, depth: IntGauge) -> Self {
+        depth.set(0);
+        Self {
+            state: Mutex::new(State {
+                entries: VecDeque::new(),
+                is_closed: false,
+            }),
+            changed: Condvar::new(),
+            capacity,
+            depth,
+        }
+    }
+
+    pub(super) fn push(&self, entry: T) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Refusal::Closed);
+        }
+        if state.entries.len() >= self.capacity {
+            return Err(Refusal::Full);
+        }
+        state.entries.push_back(entry);
+        self.show_depth(&state);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for something to do. None: the queue is closed, and everything in it was taken.
+    pub(super) fn take(&self, limits: Limits) -> Option<Collected<T>> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let is_closed = state.is_closed;
+            let collected = collect(&mut state.entries, now, limits, is_closed);
+            let has_something =
+                !collected.batch.is_empty() || !collected.expired.is_empty() || !collected.left.is_empty();
+            if has_something {
+                self.show_depth(&state);
+                if !state.entries.is_empty() {
+                    // What is left over may be for another engine that sleeps.
+                    self.changed.notify_one();
+                }
+                return Some(collected);
+            }
+            if is_closed {
+                return None;
+            }
+            state = match collected.look_again {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(now);
+                    let woken = self.changed.wait_timeout(state, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Refuses what comes from now on; what waits is still taken.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    fn show_depth(&self, state: &State<T>) {
+        self.depth
+            .set(i64::try_from(state.entries.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Nothing that runs under the lock leaves the state half-changed, so that a panic there does no harm.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Entry(usize, Instant);
+
+    impl Waiting for Entry {
+        fn rows(&self) -> usize {
+            1
+        }
+        fn since(&self) -> Instant {
+            self.1
+        }
+        fn deadline(&self) -> Instant {
+            self.1 + Duration::from_secs(60)
+        }
+        fn has_left(&self) -> bool {
+            false
+        }
+        fn fits(&self, _: &Self) -> bool {
+            true
+        }
+    }
+
+    const NATURAL: Limits = Limits {
+        max_rows: 4,
+        max_delay: Duration::ZERO,
+    };
+
+    fn queue(capacity: usize) -> Arc<Queue<Entry>> {
+        Arc::new(Queue::new(capacity, IntGauge::new("depth", "depth").unwrap()))
+    }
+
+    fn push(queue: &Queue<Entry>, id: usize) -> Result<(), Refusal> {
+        queue.push(Entry(id, Instant::now()))
+    }
+
+    #[test]
+    fn it_is_bounded_and_shows_its_depth() {
+        let queue = queue(2);
+        push(&queue, 0).unwrap();
+        push(&queue, 1).unwrap();
+        assert_eq!(push(&queue, 2), Err(Refusal::Full));
+        assert_eq!(queue.depth.get(), 2);
+        assert_eq!(queue.take(NATURAL).unwrap().batch.len(), 2);
+        assert_eq!(queue.depth.get(), 0);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_then_nothing() {
+        let queue = queue(2);
+        push(&queue, 0).unwrap();
+        queue.close();
+        assert_eq!(push(&queue, 1), Err(Refusal::Closed));
+        assert_eq!(queue.take(NATURAL).unwrap().batch.len(), 1);
+        assert!(queue.take(NATURAL).is_none());
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_woken_by_a_push_and_by_closing() {
+        let queue = queue(2);
+        let taker = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let first = queue.take(NATURAL).map(|collected| collected.batch[0].0);
+                (first, queue.take(NATURAL).is_none())
+            })
+        };
+        push(&queue, 7).unwrap();
+        queue.close();
+        assert_eq!(taker.join().unwrap(), (Some(7), true));
+    }
+
+    #[test]
+    fn a_batch_that_waits_to_grow_goes_when_its_delay_is_over() {
+        let queue = queue(2);
+        push(&queue, 0).unwrap();
+        let patient = Limits {
+            max_delay: Duration::from_millis(5),
+            ..NATURAL
+        };
+        let begun = Instant::now();
+        assert_eq!(queue.take(patient).unwrap().batch.len(), 1);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}
