@@ -4,13 +4,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::thread;
 
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::Failure;
+use super::start::{bind, layers, load, runtime};
 use crate::cli::WorkerArgs;
-use crate::config::{Config, Layers, ShutdownConfig};
+use crate::config::{Config, ShutdownConfig};
 use crate::http::drain::Drain;
 use crate::http::observe::AccessLog;
 use crate::http::signal::Termination;
@@ -18,43 +17,22 @@ use crate::telemetry::logging;
 use crate::worker::Worker;
 
 pub(super) fn run(arguments: &WorkerArgs) -> Result<(), Failure> {
-    let config = read_config(arguments).map_err(Failure::usage)?;
-    logging::start(&config.telemetry, arguments.supervised_as.clone());
-    let runtime = runtime(config.worker.threads).map_err(Failure::failed)?;
-    let outcome = runtime.block_on(serve(config, arguments.supervised_as.is_some()));
-    // A thread that still loads a model must not hold up the end.
-    runtime.shutdown_background();
-    outcome
-}
-
-fn read_config(arguments: &WorkerArgs) -> Result<Config, crate::config::ConfigErrors> {
-    let layers = Layers::new()
-        .with_file(arguments.config.as_deref())?
-        .with_environment(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        )
+    let layers = layers()
         .with_flag(
             "worker.listen",
             arguments.listen.map(|address| address.to_string()),
         )
         .with_flag(
             "worker.models",
-            arguments
-                .models
-                .as_ref()
-                .map(|path| path.to_string_lossy().into_owned()),
+            arguments.models.as_ref().map(|path| path.display().to_string()),
         );
-    Config::check(&layers)
-}
-
-fn runtime(threads: usize) -> io::Result<Runtime> {
-    // One thread needs no work stealing, and costs less without it.
-    let mut builder = match threads {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    builder.worker_threads(threads).enable_all().build()
+    let config = load(&layers, arguments.config.as_deref())?;
+    logging::start(&config.telemetry, arguments.supervised_as.clone());
+    let runtime = runtime(Some(config.worker.threads))?;
+    let outcome = runtime.block_on(serve(config, arguments.supervised_as.is_some()));
+    // A run of an engine that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(config: Config, is_supervised: bool) -> Result<(), Failure> {
@@ -62,11 +40,11 @@ async fn serve(config: Config, is_supervised: bool) -> Result<(), Failure> {
     let drain = Drain::new();
     let shutdown = config.worker.shutdown.clone();
     let address = config.worker.listen;
-    let worker = Worker::new(config.worker, drain.clone()).map_err(Failure::usage)?;
+    let worker = Worker::new(config.worker, drain.clone())
+        .map_err(|error| Failure::usage(format!("worker.models: {error}")))?;
 
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::failed(format!("{address} cannot be listened on: {error}")))?;
+    // Bound before the models are loaded: whoever asks meanwhile learns that they are loading.
+    let listener = bind("worker.listen", address).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     tracing::info!(%address, "the worker listens");
     let mut supervisor = None;
@@ -81,10 +59,10 @@ async fn serve(config: Config, is_supervised: bool) -> Result<(), Failure> {
         .serve(listener, AccessLog(config.telemetry.access_log))
         .await;
     if cut_off > 0 {
-        let message = format!("{cut_off} connections were cut off: the grace period was over");
+        let message = format!("the grace period was over; {cut_off} connections were cut off");
         return Err(Failure::failed(message));
     }
-    tracing::info!("the worker has ended; nothing was cut off");
+    tracing::info!("the worker has ended");
     Ok(())
 }
 
@@ -125,6 +103,7 @@ async fn drain_when_told(
         signal = termination.received() => signal,
         () = supervisor_ended => "the end of standard input",
     };
-    tracing::info!(cause, "draining");
+    tracing::info!(cause, "the worker is shutting down");
+    termination.insist();
     drain.begin(&shutdown).await;
 }

@@ -65,40 +65,28 @@ pub(super) async fn readyz(State(worker): State<Arc<Worker>>) -> Response {
     }
 }
 
-/// Names what stands between these models and readiness.
-///
-/// A worker is ready when nothing is loading any more and it has something to serve. A version that failed keeps it
-/// from that only where no other version of the model answers and the configuration names the model, or where nothing
-/// answers at all: otherwise one broken file in a shared repository would take every worker away from every model.
-fn what_is_not_ready<'a>(models: &Models, required: impl Iterator<Item = &'a str>) -> Option<String> {
-    let of_state = |wanted: VersionState| {
-        let versions = models
-            .iter()
-            .flat_map(|(name, versions)| versions.iter().map(move |version| (name, version)));
-        let names = versions.filter(move |(_, (_, slot))| slot.state() == wanted);
-        names
-            .map(|(name, (number, _))| format!("{name}/{number}"))
-            .collect::<Vec<_>>()
-    };
-    let loading = of_state(VersionState::Loading);
-    if !loading.is_empty() {
-        return Some(format!("loading: {}", loading.join(", ")));
-    }
+/// Names what stands between these models and readiness: what is loading, and each model, whether it lies in the
+/// repository or is named by the configuration, of which no version answers. (A gateway does not go by this; it asks
+/// for the models and takes what is ready.)
+fn what_is_not_ready<'a>(models: &'a Models, required: impl Iterator<Item = &'a str>) -> Option<String> {
     if models.is_empty() {
         return Some("the model repository holds no model".to_owned());
     }
-    let answers = |name: &str| models.get(name).and_then(newest_ready).is_some();
-    let lacking: Vec<&str> = required.filter(|name| !answers(name)).collect();
-    if !lacking.is_empty() {
-        return Some(format!("configured and not loaded: {}", lacking.join(", ")));
+    let is_loading = |versions: &Versions| versions.values().any(|slot| matches!(slot, Slot::Loading));
+    let loading: Vec<&str> = models
+        .iter()
+        .filter(|(_, versions)| is_loading(versions))
+        .map(|(name, _)| &**name)
+        .collect();
+    if !loading.is_empty() {
+        return Some(format!("loading: {}", loading.join(", ")));
     }
-    let nothing_answers = models.keys().all(|name| !answers(name));
-    nothing_answers.then(|| {
-        format!(
-            "could not be loaded: {}",
-            of_state(VersionState::Failed).join(", ")
-        )
-    })
+    let answers = |name: &str| models.get(name).and_then(newest_ready).is_some();
+    let mut lacking: Vec<&str> = models.keys().map(|name| &**name).chain(required).collect();
+    lacking.retain(|name| !answers(name));
+    lacking.sort_unstable();
+    lacking.dedup();
+    (!lacking.is_empty()).then(|| format!("not loaded: {}", lacking.join(", ")))
 }
 
 /// `GET /metrics`
@@ -192,21 +180,14 @@ mod tests {
     fn what_is_loading_is_named() {
         let models = models(&[("a", 1, Slot::Loading), ("b", 2, failed())]);
         let message = what_is_not_ready(&models, std::iter::empty()).unwrap();
-        assert_eq!(message, "loading: a/1");
+        assert_eq!(message, "loading: a");
     }
 
     #[test]
-    fn a_worker_with_nothing_that_answers_is_not_ready() {
+    fn what_failed_or_is_missing_is_named() {
         assert!(what_is_not_ready(&Models::new(), std::iter::empty()).is_some());
-        let models = models(&[("a", 1, failed())]);
-        let message = what_is_not_ready(&models, std::iter::empty()).unwrap();
-        assert_eq!(message, "could not be loaded: a/1");
-    }
-
-    #[test]
-    fn a_model_that_the_configuration_names_must_answer() {
-        let models = models(&[("a", 1, failed())]);
-        let message = what_is_not_ready(&models, ["a", "b"].into_iter()).unwrap();
-        assert_eq!(message, "configured and not loaded: a, b");
+        let models = models(&[("b", 1, failed()), ("b", 2, failed())]);
+        let message = what_is_not_ready(&models, ["b", "a"].into_iter()).unwrap();
+        assert_eq!(message, "not loaded: a, b");
     }
 }
