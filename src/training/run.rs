@@ -152,7 +152,7 @@ impl Request {
         self.algorithm.check()
     }
 
-    fn metadata(&self, data: &Dataset, report: &Report) -> Result<Metadata, TrainingError> {
+    fn metadata(&self, data: &Dataset, report: &Report) -> Metadata {
         let mut training = table([
             ("algorithm", report.algorithm.into()),
             ("seed", integer(self.seed)),
@@ -175,16 +175,15 @@ impl Request {
             target: self.target.clone(),
             rows: data.rows.nrows(),
         };
-        Ok(Metadata {
+        Metadata {
             task: Some(task),
             description: self.description.clone(),
             features: report.features.clone(),
             classes: report.classes.clone(),
             source: Some(source),
             training,
-            metrics: toml::Table::try_from(&report.metrics)
-                .map_err(|error| TrainingError::Fit(error.to_string()))?,
-        })
+            metrics: metrics(&report.metrics),
+        }
     }
 }
 
@@ -221,7 +220,7 @@ pub fn run(request: &Request, observe: &mut dyn FnMut(Epoch)) -> Result<Outcome,
         parameters: model.parameters(),
         metrics: Evaluation::of(model.predict(held_out.rows.view()).view(), &held_out.target),
     };
-    let metadata = request.metadata(&data, &report)?;
+    let metadata = request.metadata(&data, &report);
     let properties = [
         ("features", json_list(&report.features)),
         ("classes", json_list(&report.classes)),
@@ -258,4 +257,269 @@ fn hidden(options: &NeuralNetwork) -> Vec<toml::Value> {
         .iter()
         .map(|&units| integer(units as u64))
         .collect()
+}
+
+/// The figures as `model.toml` keeps them: to nine digits, because the last ones of 64 bits differ between machines.
+fn metrics(evaluation: &Evaluation) -> toml::Table {
+    let rounded = |figure: f64| -> toml::Value { format!("{figure:.8e}").parse().unwrap_or(figure).into() };
+    match evaluation {
+        Evaluation::Regression { r2, rmse } => table([("r2", rounded(*r2)), ("rmse", rounded(*rmse))]),
+        Evaluation::Classification {
+            accuracy,
+            log_loss,
+            confusion,
+        } => table([
+            ("accuracy", rounded(*accuracy)),
+            ("log_loss", rounded(*log_loss)),
+            ("confusion", confusion.clone().into()),
+        ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ndarray::Array2;
+    use tract_onnx::prelude::*;
+
+    use super::*;
+    use crate::model::artifact::{Artifact, GRAPH_FILE, METADATA_FILE};
+
+    fn network() -> NeuralNetwork {
+        NeuralNetwork {
+            hidden: vec![8, 4],
+            epochs: 3,
+            batch_size: 32,
+            learning_rate: 0.01,
+            weight_decay: 1e-4,
+            validation_fraction: 0.2,
+            patience: 2,
+        }
+    }
+
+    fn data(file: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file)
+    }
+
+    fn request(algorithm: Algorithm, repository: &Path) -> Request {
+        let (file, target) = match algorithm.target_kind() {
+            TargetKind::Numbers => ("diabetes.csv", "progression"),
+            TargetKind::Classes => ("iris.csv", "species"),
+        };
+        Request {
+            algorithm,
+            data: data(file),
+            target: target.into(),
+            destination: Destination {
+                repository: repository.into(),
+                model: "m".into(),
+                version: None,
+                force: false,
+            },
+            test_fraction: 0.2,
+            seed: 7,
+            description: Some("A test.".into()),
+        }
+    }
+
+    fn algorithms() -> [Algorithm; 4] {
+        [
+            Algorithm::LinearRegression(LinearRegression { ridge: 0.0 }),
+            Algorithm::LogisticRegression(LogisticRegression {
+                l2: 1.0,
+                max_iterations: 1000,
+            }),
+            Algorithm::NeuralNetwork(network(), TargetKind::Classes),
+            Algorithm::NeuralNetwork(network(), TargetKind::Numbers),
+        ]
+    }
+
+    /// What tract answers for `rows`, row by row.
+    fn infer(graph: &Path, rows: &Array2<f64>) -> Vec<f64> {
+        let input = tract_ndarray::Array2::from_shape_fn(rows.dim(), |place| rows[place] as f32);
+        let model = onnx()
+            .model_for_path(graph)
+            .and_then(|model| model.with_input_fact(0, f32::fact(rows.shape()).into()))
+            .and_then(InferenceModelExt::into_optimized)
+            .and_then(IntoRunnable::into_runnable)
+            .unwrap();
+        let outputs = model.run(tvec!(input.into_tensor().into())).unwrap();
+        outputs[0]
+            .to_plain_array_view::<f32>()
+            .unwrap()
+            .iter()
+            .copied()
+            .map(f64::from)
+            .collect()
+    }
+
+    #[test]
+    fn the_written_graph_computes_what_the_fitted_model_predicts() {
+        let folder = tempfile::tempdir().unwrap();
+        for algorithm in algorithms() {
+            let request = request(algorithm, folder.path());
+            let outcome = run(&request, &mut |_| ()).unwrap();
+
+            let kind = request.algorithm.target_kind();
+            let data = Dataset::read_csv(&request.data, &request.target, kind).unwrap();
+            let mut generator = Generator::new(request.seed);
+            let parts = split(&data.strata(), request.test_fraction, &mut generator);
+            let training = data.select(&parts.train);
+            let model = request
+                .algorithm
+                .fit(&training, &mut generator, &mut |_| ())
+                .unwrap();
+
+            let predicted = model.predict(data.rows.view());
+            let computed = infer(&outcome.folder.join(GRAPH_FILE), &data.rows);
+            assert_eq!(computed.len(), predicted.len());
+            for (one, other) in computed.iter().zip(&predicted) {
+                let allowed = (1e-5 * other.abs()).max(1e-6);
+                assert!(
+                    (one - other).abs() <= allowed,
+                    "{}: {one} {other}",
+                    request.algorithm.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_is_an_artifact_byte_for_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        for algorithm in algorithms() {
+            let request = request(algorithm, folder.path());
+            let [once, again] = [(), ()].map(|()| run(&request, &mut |_| ()).unwrap().folder);
+            assert_ne!(once, again);
+            for file in [GRAPH_FILE, METADATA_FILE] {
+                let [once, again] = [&once, &again].map(|folder| std::fs::read(folder.join(file)).unwrap());
+                assert!(once == again, "{file} of {}", request.algorithm.name());
+            }
+            let other = run(&Request { seed: 8, ..request }, &mut |_| ()).unwrap().folder;
+            assert_ne!(
+                std::fs::read(other.join(GRAPH_FILE)).unwrap(),
+                std::fs::read(once.join(GRAPH_FILE)).unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn the_metadata_says_how_the_model_came_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let [_, logistic, ..] = algorithms();
+        let outcome = run(&request(logistic, folder.path()), &mut |_| ()).unwrap();
+        let metadata = Artifact::read(&outcome.folder).unwrap().metadata;
+        assert_eq!(metadata.task, Some(Task::Classification));
+        assert_eq!(
+            metadata.features,
+            ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+        );
+        assert_eq!(metadata.classes, ["setosa", "versicolor", "virginica"]);
+        let source = Source {
+            data: "iris.csv".into(),
+            target: "species".into(),
+            rows: 150,
+        };
+        assert_eq!(metadata.source, Some(source));
+        assert_eq!(
+            metadata.training["algorithm"].as_str(),
+            Some("logistic-regression")
+        );
+        assert_eq!(metadata.training["train_rows"].as_integer(), Some(120));
+        assert_eq!(metadata.training["l2"].as_float(), Some(1.0));
+        assert!(metadata.metrics["accuracy"].as_float().unwrap() > 0.9);
+    }
+
+    #[test]
+    fn wrong_use_starts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let right = request(algorithms()[0].clone(), folder.path());
+        let named = |model: &str| Destination {
+            model: model.into(),
+            ..right.destination.clone()
+        };
+        let version_zero = Destination {
+            version: Some(0),
+            ..right.destination.clone()
+        };
+        let penalty = Algorithm::LinearRegression(LinearRegression { ridge: -1.0 });
+        for (option, wrong) in [
+            (
+                "--model",
+                Request {
+                    destination: named("../m"),
+                    ..right.clone()
+                },
+            ),
+            (
+                "--as-version",
+                Request {
+                    destination: version_zero,
+                    ..right.clone()
+                },
+            ),
+            (
+                "--test-fraction",
+                Request {
+                    test_fraction: 0.0,
+                    ..right.clone()
+                },
+            ),
+            (
+                "--test-fraction",
+                Request {
+                    test_fraction: 1.0,
+                    ..right.clone()
+                },
+            ),
+            (
+                "--test-fraction",
+                Request {
+                    test_fraction: f64::NAN,
+                    ..right.clone()
+                },
+            ),
+            (
+                "--seed",
+                Request {
+                    seed: u64::MAX,
+                    ..right.clone()
+                },
+            ),
+            (
+                "--ridge",
+                Request {
+                    algorithm: penalty,
+                    ..right.clone()
+                },
+            ),
+        ] {
+            let error = run(&wrong, &mut |_| ()).unwrap_err();
+            assert!(
+                error.is_usage() && error.to_string().starts_with(option),
+                "{error}"
+            );
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn values_beyond_32_bits_are_told_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let huge = folder.path().join("huge.csv");
+        std::fs::write(&huge, "a,t\n1,1e200\n2,2e200\n3,3.5e200\n4,4e200\n5,5e200\n").unwrap();
+        let right = request(algorithms()[0].clone(), &folder.path().join("models"));
+        let error = run(
+            &Request {
+                data: huge,
+                target: "t".into(),
+                ..right
+            },
+            &mut |_| (),
+        )
+        .unwrap_err();
+        assert!(matches!(error, TrainingError::OutOfRange), "{error}");
+        assert!(!folder.path().join("models").exists());
+    }
 }
