@@ -155,7 +155,7 @@ pub struct DataArgs {
     #[arg(long, requires = "as_version")]
     pub force: bool,
     /// The share of rows that is held out and only used for the figures
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, default_value_t = 0.2, allow_negative_numbers = true)]
     pub test_fraction: f64,
     /// Seeds every random choice: the same seed gives the same artifact
     #[arg(long, default_value_t = 42)]
@@ -175,7 +175,7 @@ pub struct LinearRegressionArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Weight λ of the L2 penalty on the standardised coefficients; 0 is ordinary least squares
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub ridge: f64,
 }
 
@@ -186,7 +186,7 @@ pub struct LogisticRegressionArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Weight λ of the L2 penalty ½·λ·‖w‖² on the standardised coefficients (scikit-learn's 1/C)
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub l2: f64,
     /// At most so many steps of the optimiser
     #[arg(long, default_value_t = 1000)]
@@ -221,13 +221,13 @@ pub struct NeuralNetworkArgs {
     #[arg(long, default_value_t = 32)]
     pub batch_size: usize,
     /// Step size of Adam
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, allow_negative_numbers = true)]
     pub learning_rate: f64,
     /// Decoupled weight decay
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, allow_negative_numbers = true)]
     pub weight_decay: f64,
     /// The share of the training part that decides when to stop
-    #[arg(long, default_value_t = 0.15)]
+    #[arg(long, default_value_t = 0.15, allow_negative_numbers = true)]
     pub validation_fraction: f64,
     /// Stop after so many passes without a better validation loss
     #[arg(long, default_value_t = 20)]

@@ -94,8 +94,12 @@ fn failure(error: TrainingError) -> Failure {
 
 fn write_report(path: &Path, report: &Report) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(report).map_err(Failure::failed)?;
-    std::fs::write(path, text + "\n")
-        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+    std::fs::write(path, text + "\n").map_err(|error| {
+        let path = path.display();
+        Failure::failed(format!(
+            "the model was written, but not its report {path}: {error}"
+        ))
+    })
 }
 
 /// Writes to standard output; whoever reads may have gone (`| head`), and that is told, not a panic.
@@ -113,7 +117,7 @@ fn summary(request: &Request, outcome: &Outcome, seconds: f64) -> String {
     } = outcome;
     let (train, test) = (report.train_rows.len(), report.test_rows.len());
     let figures = match &report.metrics {
-        Evaluation::Regression { r2, rmse } => format!("R² {r2:.4}, RMSE {rmse:.4}\n"),
+        Evaluation::Regression { r2, rmse } => format!("R² {r2:.4}, RMSE {rmse:.4}"),
         Evaluation::Classification {
             accuracy,
             log_loss,
@@ -201,4 +205,34 @@ fn bar(epochs: usize) -> ProgressBar {
 )]
 fn say(line: &str) {
     eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_confusion_table_lines_up() {
+        let classes = ["cat".to_owned(), "crocodile".to_owned()];
+        let table = confusion_table(&classes, &[vec![10, 2], vec![0, 1234]]);
+        let expected = "\
+true \\ predicted   cat  crocodile
+cat                 10          2
+crocodile            0       1234
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn wrong_use_is_told_apart_from_failure() {
+        let wrong = TrainingError::Option {
+            option: "--ridge",
+            expected: "0 or above",
+            found: "-1".into(),
+        };
+        assert!(
+            matches!(failure(wrong), Failure::Usage(text) if text == "--ridge must be 0 or above, not -1")
+        );
+        assert!(matches!(failure(TrainingError::OutOfRange), Failure::Failed(_)));
+    }
 }

@@ -1,209 +1,22 @@
-//! A table of numbers with a target column, read from CSV and checked.
+//! CSV text → numbers and classes, with the place of each fault.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Display;
 use std::io::Read;
-use std::path::Path;
 
 use csv::StringRecord;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2};
 
-/// What the target column holds.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Target {
-    /// A number a row.
-    Numbers(Array1<f64>),
-    /// A class a row.
-    Classes {
-        /// Names of the classes: in numeric order where all are numbers, else in the order of their letters.
-        names: Vec<String>,
-        /// For each row, the place of its class in `names`.
-        labels: Vec<usize>,
-    },
-}
-
-/// Which [`Target`] is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetKind {
-    /// Regression: every value is a number.
-    Numbers,
-    /// Classification: every value is the name of a class.
-    Classes,
-}
-
-/// Rows of features, and what is to be predicted from each.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
-    /// Names of the columns of `rows`, in the order of the file.
-    pub features: Vec<String>,
-    /// n × F, finite.
-    pub rows: Array2<f64>,
-    /// n values.
-    pub target: Target,
-}
-
-/// What is wrong with a data file. Lines are counted from 1, the header included, as editors do.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DatasetError {
-    /// The file could not be read, or is not CSV in UTF-8.
-    #[error("cannot read {file}: {cause}")]
-    Unreadable {
-        /// The file as it was named.
-        file: String,
-        /// What the system or the parser said.
-        cause: String,
-    },
-    /// There is nothing but perhaps a header.
-    #[error("the data has no rows; a header line and at least {MIN_ROWS} rows are needed")]
-    Empty,
-    /// Two columns have one name.
-    #[error("column {column} is named twice in the header")]
-    DuplicateColumn {
-        /// The name.
-        column: String,
-    },
-    /// A column has no name.
-    #[error("column number {number} has no name in the header")]
-    UnnamedColumn {
-        /// Its place, counted from 1.
-        number: usize,
-    },
-    /// The target is not among the columns.
-    #[error("there is no column {target} to predict; the columns are {}", columns.join(", "))]
-    UnknownTarget {
-        /// What was asked for.
-        target: String,
-        /// What there is.
-        columns: Vec<String>,
-    },
-    /// The target is the only column.
-    #[error("the data has no column besides the target {target}")]
-    NoFeatures {
-        /// The target.
-        target: String,
-    },
-    /// A row is longer or shorter than the header.
-    #[error("line {line} has {found} values; the header names {expected} columns")]
-    Ragged {
-        /// Where.
-        line: u64,
-        /// Columns of the header.
-        expected: usize,
-        /// Values of the line.
-        found: usize,
-    },
-    /// A value is empty.
-    #[error("line {line}, column {column}: the value is missing")]
-    Missing {
-        /// Where.
-        line: u64,
-        /// Where.
-        column: String,
-    },
-    /// A value is text.
-    #[error("line {line}, column {column}: expected a number, found {found:?}")]
-    NotANumber {
-        /// Where.
-        line: u64,
-        /// Where.
-        column: String,
-        /// What stands there.
-        found: String,
-    },
-    /// A value is infinite, or "not a number".
-    #[error("line {line}, column {column}: expected a finite number, found {found}")]
-    NotFinite {
-        /// Where.
-        line: u64,
-        /// Where.
-        column: String,
-        /// What stands there.
-        found: String,
-    },
-    /// There is too little to fit on and to hold out.
-    #[error("the data has {found} rows; at least {MIN_ROWS} are needed")]
-    TooFewRows {
-        /// Rows of the file.
-        found: usize,
-    },
-    /// Every row has one class.
-    #[error("column {target} holds the single class {class:?}; at least two are needed")]
-    OneClass {
-        /// The target.
-        target: String,
-        /// The class.
-        class: String,
-    },
-    /// A class cannot be on both sides of the split.
-    #[error(
-        "column {target}: class {class:?} has a single row; each class needs at least two, one to fit on and one to \
-         hold out"
-    )]
-    LoneClass {
-        /// The target.
-        target: String,
-        /// The class.
-        class: String,
-    },
-}
-
-/// The fewest rows: below this a split has no meaning.
-pub const MIN_ROWS: usize = 5;
-
-impl Dataset {
-    /// Reads the file at `path`: CSV in UTF-8 with a header; every column but `target` is a feature.
-    pub fn read_csv(path: &Path, target: &str, kind: TargetKind) -> Result<Self, DatasetError> {
-        let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-        let table = Table::parse(file).map_err(|error| match error {
-            DatasetError::Unreadable { cause, .. } => unreadable(path, &cause),
-            other => other,
-        })?;
-        table.into_dataset(target, kind)
-    }
-
-    /// The rows with the numbers in `chosen`, in that order.
-    #[must_use]
-    pub fn select(&self, chosen: &[usize]) -> Self {
-        let target = match &self.target {
-            Target::Numbers(values) => Target::Numbers(values.select(Axis(0), chosen)),
-            Target::Classes { names, labels } => Target::Classes {
-                names: names.clone(),
-                labels: chosen.iter().map(|&row| labels[row]).collect(),
-            },
-        };
-        Self {
-            features: self.features.clone(),
-            rows: self.rows.select(Axis(0), chosen),
-            target,
-        }
-    }
-
-    /// For each row the group that a split keeps in proportion: its class, or one group for all.
-    #[must_use]
-    pub fn strata(&self) -> Vec<usize> {
-        match &self.target {
-            Target::Numbers(values) => vec![0; values.len()],
-            Target::Classes { labels, .. } => labels.clone(),
-        }
-    }
-}
-
-fn unreadable(path: &Path, cause: &dyn Display) -> DatasetError {
-    DatasetError::Unreadable {
-        file: path.display().to_string(),
-        cause: cause.to_string(),
-    }
-}
+use super::{Dataset, DatasetError, MIN_ROWS, Target, TargetKind};
 
 /// The text of a file, as long as it is rectangular.
-struct Table {
+pub(super) struct Table {
     columns: Vec<String>,
     /// Line number and values.
     records: Vec<(u64, StringRecord)>,
 }
 
 impl Table {
-    fn parse(source: impl Read) -> Result<Self, DatasetError> {
+    pub(super) fn parse(source: impl Read) -> Result<Self, DatasetError> {
         let parse_error = |error: csv::Error| DatasetError::Unreadable {
             file: String::new(),
             cause: error.to_string(),
@@ -239,7 +52,7 @@ impl Table {
         }
     }
 
-    fn into_dataset(mut self, target: &str, kind: TargetKind) -> Result<Dataset, DatasetError> {
+    pub(super) fn into_dataset(mut self, target: &str, kind: TargetKind) -> Result<Dataset, DatasetError> {
         let Some(place) = self.columns.iter().position(|column| column == target) else {
             return Err(DatasetError::UnknownTarget {
                 target: target.to_owned(),
@@ -502,33 +315,5 @@ mod tests {
                 class: "x".into()
             }
         );
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_named() {
-        let missing = Dataset::read_csv(Path::new("no/such.csv"), "t", TargetKind::Numbers).unwrap_err();
-        assert!(
-            missing.to_string().starts_with("cannot read no/such.csv: "),
-            "{missing}"
-        );
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("latin1.csv");
-        std::fs::write(&path, b"a,t\n\xe4,1\n").unwrap();
-        let binary = Dataset::read_csv(&path, "t", TargetKind::Numbers)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            binary.contains("latin1.csv") && binary.contains("UTF-8"),
-            "{binary}"
-        );
-    }
-
-    #[test]
-    fn selected_rows_keep_their_targets() {
-        let dataset = numbers("a,t\n1,10\n2,20\n3,30\n4,40\n5,50\n")
-            .unwrap()
-            .select(&[3, 0]);
-        assert_eq!(dataset.rows, array![[4.0], [1.0]]);
-        assert_eq!(dataset.target, Target::Numbers(array![40.0, 10.0]));
     }
 }

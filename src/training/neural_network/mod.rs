@@ -4,19 +4,23 @@
 //! new order each epoch; early stopping on a validation part of the training rows, after which the weights of the
 //! best epoch are put back. Gradients come from candle, on the CPU, in 32-bit floats.
 
-use candle_core::{Device, Tensor, Var};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW, loss};
-use ndarray::{Array1, Array2, Axis};
+mod network;
+mod samples;
 
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use ndarray::Axis;
+
+use self::network::Network;
+use self::samples::{Goal, Samples};
 use super::TrainingError;
-use super::dataset::{Dataset, Target};
-use super::feed_forward::{Dense, FeedForward, Head};
+use super::dataset::Dataset;
+use super::feed_forward::FeedForward;
 use super::random::Generator;
 use super::split::{Split, split};
 use super::standardise::Standardiser;
 
-/// More units in one layer than this is a slip of the finger.
-const MAX_UNITS: usize = 1 << 16;
+/// More parameters than this are a slip of the finger: fitting takes about 32 bytes for each.
+const MAX_PARAMETERS: usize = 1 << 25;
 
 /// How a network is built and fitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,12 +66,11 @@ impl NeuralNetwork {
             .map(usize::to_string)
             .collect::<Vec<_>>()
             .join(",");
-        let units_fit = self.hidden.iter().all(|units| (1..=MAX_UNITS).contains(units));
-        let expected = "one or more layers of 1 to 65536 units, such as 128,64";
+        let has_units = !self.hidden.is_empty() && self.hidden.iter().all(|&units| units > 0);
         check(
-            !self.hidden.is_empty() && units_fit,
+            has_units,
             "--hidden",
-            expected,
+            "one or more layers of at least 1 unit, such as 128,64",
             &hidden,
         )?;
         check(self.epochs > 0, "--epochs", "at least 1", &self.epochs)?;
@@ -101,6 +104,18 @@ impl NeuralNetwork {
         check(self.patience > 0, "--patience", "at least 1", &self.patience)
     }
 
+    fn check_size(&self, inputs: usize, outputs: usize) -> Result<(), TrainingError> {
+        let mut parameters = 0_usize;
+        let mut fan_in = inputs;
+        for &fan_out in self.hidden.iter().chain([&outputs]) {
+            parameters = parameters.saturating_add(fan_in.saturating_add(1).saturating_mul(fan_out));
+            fan_in = fan_out;
+        }
+        let found = format!("{parameters}");
+        let expected = "so small that the network has at most 33554432 parameters";
+        TrainingError::check(parameters <= MAX_PARAMETERS, "--hidden", expected, &found)
+    }
+
     /// Fits on `data`; `observe` is told of each epoch.
     pub fn fit(
         &self,
@@ -117,6 +132,7 @@ impl NeuralNetwork {
         let training = Samples::new(&data.select(&train), &standardiser, &goal)?;
         let validation = Samples::new(&data.select(&validation), &standardiser, &goal)?;
 
+        self.check_size(data.rows.ncols(), goal.outputs())?;
         let network = Network::new(data.rows.ncols(), &self.hidden, goal.outputs(), generator)?;
         let parameters = ParamsAdamW {
             lr: self.learning_rate,
@@ -184,172 +200,6 @@ fn too_many_rows() -> TrainingError {
     TrainingError::Fit("more than 2³² rows".to_owned())
 }
 
-/// What the network is to learn.
-enum Goal {
-    /// Class probabilities, by cross-entropy.
-    Classes(usize),
-    /// A number, by squared error on the standardised target, so that the step size means the same in any unit.
-    Number { mean: f64, scale: f64 },
-}
-
-impl Goal {
-    fn of(target: &Target) -> Self {
-        match target {
-            Target::Classes { names, .. } => Self::Classes(names.len()),
-            Target::Numbers(values) => {
-                let column = values.view().insert_axis(Axis(1));
-                let Standardiser { mean, scale } = Standardiser::fit(column);
-                Self::Number {
-                    mean: mean[0],
-                    scale: scale[0],
-                }
-            }
-        }
-    }
-
-    fn outputs(&self) -> usize {
-        match self {
-            Self::Classes(count) => *count,
-            Self::Number { .. } => 1,
-        }
-    }
-
-    fn head(&self) -> Head {
-        match self {
-            Self::Classes(_) => Head::Softmax,
-            Self::Number { .. } => Head::Identity,
-        }
-    }
-
-    fn loss(&self, outputs: &Tensor, targets: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Classes(_) => loss::cross_entropy(outputs, targets),
-            Self::Number { .. } => loss::mse(outputs, targets),
-        }
-    }
-
-    fn encode(&self, target: &Target) -> Result<Tensor, TrainingError> {
-        match (self, target) {
-            (Self::Number { mean, scale }, Target::Numbers(values)) => {
-                let standardised: Vec<f32> = values
-                    .iter()
-                    .map(|value| ((value - mean) / scale) as f32)
-                    .collect();
-                Ok(Tensor::from_vec(standardised, (values.len(), 1), &Device::Cpu)?)
-            }
-            (Self::Classes(_), Target::Classes { labels, .. }) => {
-                // A class has two rows or more, and rows are counted in 32 bits.
-                let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
-                Ok(Tensor::new(labels, &Device::Cpu)?)
-            }
-            _ => Err(TrainingError::Fit("the target does not fit the goal".to_owned())),
-        }
-    }
-
-    /// Makes the last layer answer in the target's unit.
-    fn finish(&self, layers: &mut [Dense]) {
-        if let (Self::Number { mean, scale }, Some(last)) = (self, layers.last_mut()) {
-            last.weights *= *scale;
-            last.bias = &last.bias * *scale + *mean;
-        }
-    }
-}
-
-/// Standardised inputs (n × F) and encoded targets (n).
-struct Samples {
-    inputs: Tensor,
-    targets: Tensor,
-}
-
-impl Samples {
-    fn new(data: &Dataset, standardiser: &Standardiser, goal: &Goal) -> Result<Self, TrainingError> {
-        let inputs = standardiser.apply(data.rows.view());
-        Ok(Self {
-            inputs: tensor(&inputs)?,
-            targets: goal.encode(&data.target)?,
-        })
-    }
-
-    fn pick(&self, rows: &[u32]) -> candle_core::Result<Self> {
-        let rows = Tensor::new(rows, &Device::Cpu)?;
-        Ok(Self {
-            inputs: self.inputs.index_select(&rows, 0)?,
-            targets: self.targets.index_select(&rows, 0)?,
-        })
-    }
-}
-
-fn tensor(matrix: &Array2<f64>) -> candle_core::Result<Tensor> {
-    let values: Vec<f32> = matrix.iter().map(|&value| value as f32).collect();
-    Tensor::from_vec(values, matrix.dim(), &Device::Cpu)
-}
-
-/// The weights (inputs × outputs) and biases that are being fitted.
-struct Network {
-    layers: Vec<(Var, Var)>,
-}
-
-impl Network {
-    /// Weights from He's uniform distribution, which keeps the variance through ReLU (He et al. 2015,
-    /// <https://arxiv.org/abs/1502.01852>), biases 0. candle's own generator cannot be seeded on the CPU.
-    fn new(
-        inputs: usize,
-        hidden: &[usize],
-        outputs: usize,
-        generator: &mut Generator,
-    ) -> candle_core::Result<Self> {
-        let mut layers = Vec::with_capacity(hidden.len() + 1);
-        let mut fan_in = inputs;
-        for &fan_out in hidden.iter().chain([&outputs]) {
-            let limit = (6.0 / fan_in as f64).sqrt();
-            let weights = Array2::from_shape_simple_fn((fan_in, fan_out), || generator.uniform(limit));
-            let bias = Tensor::from_vec(vec![0_f32; fan_out], fan_out, &Device::Cpu)?;
-            layers.push((Var::from_tensor(&tensor(&weights)?)?, Var::from_tensor(&bias)?));
-            fan_in = fan_out;
-        }
-        Ok(Self { layers })
-    }
-
-    fn variables(&self) -> Vec<Var> {
-        self.layers
-            .iter()
-            .flat_map(|(weights, bias)| [weights.clone(), bias.clone()])
-            .collect()
-    }
-
-    /// Logits or standardised numbers (n × outputs) for `inputs` (n × F).
-    fn forward(&self, inputs: &Tensor) -> candle_core::Result<Tensor> {
-        let mut values = inputs.clone();
-        for (place, (weights, bias)) in self.layers.iter().enumerate() {
-            if place > 0 {
-                values = values.relu()?;
-            }
-            values = values.matmul(weights)?.broadcast_add(bias)?;
-        }
-        Ok(values)
-    }
-
-    fn loss(&self, samples: &Samples, goal: &Goal) -> Result<f64, TrainingError> {
-        let loss = goal.loss(&self.forward(&samples.inputs)?, &samples.targets)?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
-    }
-
-    /// A copy of the present parameters.
-    fn layers(&self) -> candle_core::Result<Vec<Dense>> {
-        self.layers
-            .iter()
-            .map(|(weights, bias)| {
-                let shape = weights.dims2()?;
-                let flat = weights.flatten_all()?.to_vec1::<f32>()?;
-                let weights = Array2::from_shape_vec(shape, flat.into_iter().map(f64::from).collect())
-                    .expect("a tensor holds as many values as its shape says");
-                let bias: Array1<f64> = bias.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
-                Ok(Dense { weights, bias })
-            })
-            .collect()
-    }
-}
-
 impl From<candle_core::Error> for TrainingError {
     fn from(cause: candle_core::Error) -> Self {
         Self::Fit(cause.to_string())
@@ -358,6 +208,9 @@ impl From<candle_core::Error> for TrainingError {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array2;
+
+    use super::super::dataset::Target;
     use super::super::evaluation::Evaluation;
     use super::super::fitted::FittedModel;
     use super::*;
@@ -490,10 +343,6 @@ mod tests {
                 ..options()
             },
             NeuralNetwork {
-                hidden: vec![MAX_UNITS + 1],
-                ..options()
-            },
-            NeuralNetwork {
                 epochs: 0,
                 ..options()
             },
@@ -525,5 +374,16 @@ mod tests {
             assert!(wrong.check().unwrap_err().is_usage(), "{wrong:?}");
         }
         options().check().unwrap();
+    }
+
+    #[test]
+    fn a_network_beyond_any_memory_is_refused() {
+        for hidden in [vec![60_000; 3], vec![usize::MAX; 2], vec![MAX_PARAMETERS]] {
+            let error = fit(&NeuralNetwork { hidden, ..options() }, &parabola(), 1).unwrap_err();
+            assert!(
+                error.is_usage() && error.to_string().starts_with("--hidden"),
+                "{error}"
+            );
+        }
     }
 }

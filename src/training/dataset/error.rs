@@ -1,0 +1,108 @@
+//! What can be wrong with a data file.
+
+use super::MIN_ROWS;
+
+/// What is wrong with a data file. Lines are counted from 1, the header included, as editors do.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DatasetError {
+    /// The file could not be read, or is not CSV in UTF-8.
+    #[error("cannot read {file}: {cause}")]
+    Unreadable {
+        /// The file as it was named.
+        file: String,
+        /// What the system or the parser said.
+        cause: String,
+    },
+    /// There is nothing but perhaps a header.
+    #[error("the data has no rows; a header line and at least {MIN_ROWS} rows are needed")]
+    Empty,
+    /// Two columns have one name.
+    #[error("column {column} is named twice in the header")]
+    DuplicateColumn {
+        /// The name.
+        column: String,
+    },
+    /// A column has no name.
+    #[error("column number {number} has no name in the header")]
+    UnnamedColumn {
+        /// Its place, counted from 1.
+        number: usize,
+    },
+    /// The target is not among the columns.
+    #[error("there is no column {target} to predict; the columns are {}", columns.join(", "))]
+    UnknownTarget {
+        /// What was asked for.
+        target: String,
+        /// What there is.
+        columns: Vec<String>,
+    },
+    /// The target is the only column.
+    #[error("the data has no column besides the target {target}")]
+    NoFeatures {
+        /// The target.
+        target: String,
+    },
+    /// A row is longer or shorter than the header.
+    #[error("line {line} has {found} values; the header names {expected} columns")]
+    Ragged {
+        /// Where.
+        line: u64,
+        /// Columns of the header.
+        expected: usize,
+        /// Values of the line.
+        found: usize,
+    },
+    /// A value is empty.
+    #[error("line {line}, column {column}: the value is missing")]
+    Missing {
+        /// Where.
+        line: u64,
+        /// Where.
+        column: String,
+    },
+    /// A value is text.
+    #[error("line {line}, column {column}: expected a number, found {found:?}")]
+    NotANumber {
+        /// Where.
+        line: u64,
+        /// Where.
+        column: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A value is infinite, or "not a number".
+    #[error("line {line}, column {column}: expected a finite number, found {found}")]
+    NotFinite {
+        /// Where.
+        line: u64,
+        /// Where.
+        column: String,
+        /// What stands there.
+        found: String,
+    },
+    /// There is too little to fit on and to hold out.
+    #[error("the data has {found} rows; at least {MIN_ROWS} are needed")]
+    TooFewRows {
+        /// Rows of the file.
+        found: usize,
+    },
+    /// Every row has one class.
+    #[error("column {target} holds the single class {class:?}; at least two are needed")]
+    OneClass {
+        /// The target.
+        target: String,
+        /// The class.
+        class: String,
+    },
+    /// A class cannot be on both sides of the split.
+    #[error(
+        "column {target}: class {class:?} has a single row; each class needs at least two, one to fit on and one to \
+         hold out"
+    )]
+    LoneClass {
+        /// The target.
+        target: String,
+        /// The class.
+        class: String,
+    },
+}
