@@ -258,6 +258,14 @@ impl Member {
         self.health.is_up() && !self.is_drained && self.weight > 0
     }
 
+    fn log(&self, reason: Option<&str>) {
+        let (worker, authority) = (&self.endpoint.id, self.endpoint.authority.as_str());
+        match reason {
+            None => tracing::info!(%worker, authority, "the worker takes requests"),
+            Some(reason) => tracing::warn!(%worker, authority, reason, "the worker takes no requests"),
+        }
+    }
+
     /// Moves the health on; gives whether that changes who takes requests.
     fn observe(
         &mut self,
@@ -266,15 +274,11 @@ impl Member {
         thresholds: &HealthConfig,
     ) -> bool {
         let was_up = self.health.is_up();
-        let was_unknown = self.health == Health::Unknown;
         self.health = self.health.after(observation, thresholds);
         let is_up = self.health.is_up();
-        if was_up != is_up || (was_unknown && self.health != Health::Unknown) {
-            let (worker, authority) = (&self.endpoint.id, self.endpoint.authority.as_str());
-            match &reason {
-                None => tracing::info!(%worker, authority, "the worker takes requests"),
-                Some(reason) => tracing::warn!(%worker, authority, reason, "the worker takes no requests"),
-            }
+        let is_news = was_up != is_up || (!is_up && self.reason.is_none());
+        if is_news {
+            self.log(reason.as_deref());
         }
         self.reason = if is_up && reason.is_none() {
             None

@@ -44,7 +44,11 @@ pub async fn observe(
     let mut response = next.run(request).await;
 
     let error = response.extensions_mut().remove::<ApiError>();
-    if let Some((method, path)) = line {
+    let is_shown = |path: &str| {
+        !(is_routine(path) && response.status().is_success())
+            || tracing::enabled!(target: "millrace::access", tracing::Level::DEBUG)
+    };
+    if let Some((method, path)) = line.filter(|(_, path)| is_shown(path)) {
         let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
         let code = error
             .as_ref()
@@ -70,4 +74,9 @@ pub async fn observe(
     }
     response.headers_mut().insert(headers::REQUEST_ID, id.header());
     response
+}
+
+/// What probes and scrapers ask every few seconds is only shown with `log = "debug"`.
+fn is_routine(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/metrics" | "/models")
 }

@@ -16,7 +16,7 @@ pub enum Observation {
 /// Whether an endpoint takes requests, and what it would take to change that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Health {
-    /// Not seen yet. The first good probe takes it in: a start need not wait for `rise`.
+    /// Never seen well. The first good probe takes it in: a start need not wait for `rise`.
     #[default]
     Unknown,
     /// Takes requests; so many failures in a row so far.
@@ -42,7 +42,7 @@ impl Health {
     #[must_use]
     pub fn after(self, observation: Observation, thresholds: &HealthConfig) -> Self {
         match (self, observation) {
-            (Self::Unknown, Observation::Failure) => Self::Unknown,
+            (Self::Unknown, Observation::Failure | Observation::Out) => Self::Unknown,
             (Self::Up { failures }, Observation::Failure) if failures + 1 < thresholds.fall => Self::Up {
                 failures: failures + 1,
             },
@@ -78,7 +78,7 @@ mod tests {
     fn the_first_good_probe_takes_an_endpoint_in() {
         assert!(!after(&[]).is_up());
         assert!(after(&[Good]).is_up());
-        assert!(after(&[Failure, Good]).is_up());
+        assert!(after(&[Failure, Out, Good]).is_up());
     }
 
     #[test]

@@ -15,7 +15,6 @@ use tokio::time::{sleep, timeout};
 
 use super::judge::Observation;
 use crate::api::models::{ModelList, VersionState};
-use crate::config::HealthConfig;
 use crate::gateway::Gateway;
 use crate::gateway::client::WorkerClient;
 use crate::gateway::endpoint::Endpoint;
@@ -46,10 +45,10 @@ pub fn spawn(gateway: Weak<Gateway>, endpoint: Arc<Endpoint>) -> JoinHandle<()> 
             let Some(running) = gateway.upgrade() else { return };
             let config = running.settings().health.clone();
             let probed = probe(&running.client, &endpoint, config.timeout).await;
-            let is_good = matches!(probed, Probed::Serves(_));
+            let interval = interval_after(&probed, config.interval);
             take_in(&running, &endpoint, probed);
             drop(running);
-            let rest = rest_until_next(&config, is_good, rand::rng().random_range(-1.0..=1.0));
+            let rest = interval.mul_f64(1.0 + config.jitter * rand::rng().random_range(-1.0..=1.0));
             tokio::select! {
                 () = sleep(rest) => {}
                 () = endpoint.probe_now.notified() => sleep(rest.min(IMPATIENT)).await,
@@ -58,14 +57,14 @@ pub fn spawn(gateway: Weak<Gateway>, endpoint: Arc<Endpoint>) -> JoinHandle<()> 
     })
 }
 
-/// An interval, moved by the jitter; `draw` is from -1 to 1. A worker that is not good is asked twice as often.
-fn rest_until_next(config: &HealthConfig, is_good: bool, draw: f64) -> Duration {
-    let interval = if is_good {
-        config.interval
-    } else {
-        config.interval / 2
-    };
-    interval.mul_f64((1.0 + config.jitter * draw).max(0.0))
+/// A worker that is loading is asked often, since it may be ready any moment; one that seems to be gone, twice as often
+/// as one that is well.
+fn interval_after(probed: &Probed, interval: Duration) -> Duration {
+    match probed {
+        Probed::Serves(_) => interval,
+        Probed::NothingReady => interval / 16,
+        Probed::Failed(_) | Probed::Refused(_) => interval / 2,
+    }
 }
 
 fn take_in(gateway: &Gateway, endpoint: &Arc<Endpoint>, probed: Probed) {
@@ -152,18 +151,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_are_moved_by_the_jitter_and_no_further() {
-        let config = HealthConfig {
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-            jitter: 0.25,
-            rise: 2,
-            fall: 3,
-        };
-        assert_eq!(rest_until_next(&config, true, 0.0), Duration::from_secs(2));
-        assert_eq!(rest_until_next(&config, true, 1.0), Duration::from_millis(2500));
-        assert_eq!(rest_until_next(&config, true, -1.0), Duration::from_millis(1500));
-        assert_eq!(rest_until_next(&config, false, 0.0), Duration::from_secs(1));
+    fn who_is_not_well_is_asked_more_often() {
+        let after = |probed| interval_after(&probed, Duration::from_secs(2));
+        assert_eq!(
+            after(Probed::Serves(ModelList::default())),
+            Duration::from_secs(2)
+        );
+        assert_eq!(after(Probed::Refused(String::new())), Duration::from_secs(1));
+        assert_eq!(after(Probed::NothingReady), Duration::from_millis(125));
     }
 
     #[test]
