@@ -12,6 +12,7 @@ use axum::{Router, middleware};
 use super::predict::{model_detail, predict_by_body, predict_by_path};
 use super::{Gateway, admin, models};
 use crate::api::error::{ApiError, ErrorCode};
+use crate::api::openapi;
 use crate::http::observe::{AccessLog, observe};
 use crate::http::reply;
 use crate::telemetry::metrics;
@@ -30,6 +31,7 @@ pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
+        .route("/openapi.json", get(openapi))
         .with_state(gateway);
     finish(routes, access_log)
 }
@@ -54,6 +56,10 @@ fn finish(routes: Router, access_log: AccessLog) -> Router {
 
 async fn list_models(State(gateway): State<Arc<Gateway>>) -> Response {
     reply::json(&models::put_together(&gateway.pool.members()))
+}
+
+async fn openapi() -> Response {
+    reply::json_bytes(openapi::DOCUMENT)
 }
 
 async fn live() -> Response {
