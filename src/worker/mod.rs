@@ -11,7 +11,7 @@ mod predict;
 mod registry;
 mod router;
 mod served;
-mod validation;
+pub mod validation;
 
 use std::io;
 use std::sync::Arc;

@@ -13,18 +13,14 @@ use crate::model::signature::TensorSpec;
 use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// Rows of one request, at most. More belong into several requests, which other clients' fit between.
-pub(crate) const MAX_ROWS: usize = 10_000;
+pub const MAX_ROWS: usize = 10_000;
 /// Names that an error lists before it says how many more there are.
 const LISTED_NAMES: usize = 8;
 /// How alike an unknown feature must be to one that exists to be taken for a misspelling of it.
 const MISSPELLING: f64 = 0.8;
 
 /// The input tensors of a request, one row of each for every row of `inputs`, in order.
-pub(crate) fn tensors_of(
-    inputs: &[Datum<'_>],
-    model: &str,
-    schema: &Schema,
-) -> Result<Vec<Tensor>, ApiError> {
+pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<Vec<Tensor>, ApiError> {
     if inputs.is_empty() {
         return Err(invalid("inputs has no rows; expected at least 1"));
     }

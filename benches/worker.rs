@@ -1,0 +1,124 @@
+//! What a worker does with every request: decode, validate, split a batch, encode; and each shipped model's engine.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use millrace::api::predict::{Nested, PredictRequest, PredictResponse, Slice};
+use millrace::engine::{self, LoadOptions};
+use millrace::model::artifact::Artifact;
+use millrace::model::schema::Schema;
+use millrace::model::tensor::{Tensor, Values};
+use millrace::worker::validation::tensors_of;
+
+const MODELS: [(&str, usize); 3] = [("iris", 4), ("diabetes", 10), ("digits", 64)];
+const ROWS: [usize; 2] = [1, 64];
+
+fn folder(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("models")
+        .join(model)
+        .join("1")
+}
+
+fn rows(count: usize, width: usize) -> Tensor {
+    let values = (0..count * width)
+        .map(|index| (index % 17) as f32 / 4.0)
+        .collect();
+    Tensor::new(vec![count, width], Values::F32(values)).expect("the shape is that of the values")
+}
+
+fn schema_of(model: &str) -> Schema {
+    let artifact = Artifact::read(&folder(model)).expect("the shipped models are whole");
+    let options = LoadOptions { max_batch_size: 64 };
+    let graph = engine::load(&artifact.graph_path, options).expect("the shipped models load");
+    Schema::new(graph.signature().clone(), &artifact.metadata).expect("the shipped models have a schema")
+}
+
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    let schema = schema_of("digits");
+    for count in ROWS {
+        let row: Vec<f64> = (0..64).map(|index| f64::from(index) / 4.0).collect();
+        let body =
+            serde_json::to_vec(&serde_json::json!({"inputs": vec![row; count]})).expect("numbers make JSON");
+        group.bench_function(BenchmarkId::new("parse_digits", count), |bencher| {
+            bencher.iter(|| PredictRequest::parse(black_box(&body)));
+        });
+        let request = PredictRequest::parse(&body).expect("the body is a request");
+        group.bench_function(BenchmarkId::new("validate_digits", count), |bencher| {
+            bencher.iter(|| tensors_of(black_box(&request.inputs), "digits", &schema));
+        });
+    }
+    group.finish();
+}
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    let classes: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    for count in ROWS {
+        let probabilities: Vec<f32> = (0..count * 10).map(|index| 1.0 / (index + 3) as f32).collect();
+        let names: Vec<&str> = classes.iter().map(String::as_str).cycle().take(count).collect();
+        let (one, two) = ([count], [count, 10]);
+        let response = PredictResponse {
+            model: "digits",
+            version: "1",
+            predictions: Some(Nested {
+                shape: &one,
+                values: Slice::Names(&names),
+            }),
+            probabilities: Some(Nested {
+                shape: &two,
+                values: Slice::F32(&probabilities),
+            }),
+            classes: Some(&classes),
+            outputs: None,
+        };
+        group.bench_function(BenchmarkId::new("digits", count), |bencher| {
+            bencher.iter(|| serde_json::to_vec(black_box(&response)));
+        });
+    }
+    group.finish();
+}
+
+fn batch(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("batch");
+    let requests: Vec<Tensor> = (0..32).map(|_| rows(1, 64)).collect();
+    let parts: Vec<&Tensor> = requests.iter().collect();
+    group.bench_function("stack_32_requests", |bencher| {
+        bencher.iter(|| Tensor::stack(black_box(&parts)));
+    });
+    let answers = rows(32, 10);
+    group.bench_function("split_32_answers", |bencher| {
+        bencher.iter(|| {
+            (0..32)
+                .map(|row| black_box(&answers).slice_rows(row, 1))
+                .collect::<Vec<_>>()
+        });
+    });
+    group.finish();
+}
+
+fn engines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine");
+    for (model, width) in MODELS {
+        let path = folder(model).join("model.onnx");
+        let graph = engine::load(&path, LoadOptions { max_batch_size: 64 }).expect("the shipped models load");
+        graph.warm_up().expect("the shipped models run");
+        let mut engine = graph.engine();
+        for count in [1, 32] {
+            let input = rows(count, width);
+            group.bench_function(BenchmarkId::new(model, count), |bencher| {
+                bencher.iter_batched(
+                    || vec![input.clone()],
+                    |inputs| engine.run(inputs),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decode, encode, batch, engines);
+criterion_main!(benches);
