@@ -1,0 +1,28 @@
+# Every recipe is also a plain command that works without just.
+
+# All tests
+test:
+    cargo test
+
+# What CI refuses a change for
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# Make the committed models again, with fixed versions and seeds
+models:
+    models/make.sh
+
+# Make the data files again from the scikit-learn package
+data:
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet -r tests/python/requirements.txt
+    .venv/bin/python data/make.py
+    cd data && sha256sum --check SHA256SUMS
+
+# Compare training with scikit-learn and ONNX Runtime; `just check-training --url http://127.0.0.1:8080` asks a server too
+check-training *options:
+    cargo build --release --locked
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet -r tests/python/requirements.txt
+    .venv/bin/python tests/python/check_training.py {{ options }}
