@@ -48,7 +48,7 @@ impl Drop for InFlight {
 #[derive(Default)]
 struct Trace {
     model: Option<Arc<str>>,
-    queue_depth: usize,
+    served: Option<Arc<Served>>,
 }
 
 /// Answers a prediction and counts it.
@@ -60,7 +60,7 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
             .model
             .as_deref()
             .and_then(|model| worker.registry.known(model)),
-        queue_depth: 0,
+        served: None,
     };
     let outcome = answer_to(worker, target, request, begun, &mut trace).await;
 
@@ -72,7 +72,8 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
     let duration = worker.metrics.request_duration.with_label_values(&[model]);
     duration.observe(begun.elapsed().as_secs_f64());
 
-    let load = load_report(in_flight.0.get(), trace.queue_depth);
+    let queue_depth = trace.served.map_or(0, |served| served.batcher.depth());
+    let load = load_report(in_flight.0.get(), queue_depth);
     let mut response = outcome.map_or_else(IntoResponse::into_response, json_bytes);
     response.headers_mut().insert(headers::LOAD_METRICS, load);
     response.extensions_mut().insert(Outcome {
@@ -105,7 +106,7 @@ async fn answer_to(
     drop(bytes);
 
     let queued = served.batcher.submit(inputs, begun, deadline.0);
-    trace.queue_depth = served.batcher.depth();
+    trace.served = Some(Arc::clone(&served));
     let running = queued.map_err(|refusal| refused(&served, refusal))?;
     let outputs = match timeout_at(deadline.0, running).await {
         Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {

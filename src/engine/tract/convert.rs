@@ -55,9 +55,9 @@ fn convert(tensor: Tensor, datatype: DatumType) -> TractResult<TValue> {
 }
 
 /// An output of tract as a tensor of ours.
-pub(super) fn from_tract(output: TValue) -> Result<Tensor, EngineError> {
+pub(super) fn from_tract(output: &TractTensor) -> Result<Tensor, EngineError> {
     let shape = output.shape().to_vec();
-    let values = values_of(&output).map_err(|error| EngineError::Failed(text_of(&error)))?;
+    let values = values_of(output).map_err(|error| EngineError::Failed(text_of(&error)))?;
     Ok(Tensor::new(shape, values)?)
 }
 

@@ -56,6 +56,10 @@ impl TractGraph {
         let Some(declared) = &proto.graph else {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
+        // It comes last in most files, so that this also finds those that were cut off shortly before their end.
+        if proto.opset_import.is_empty() {
+            return Err(EngineError::Malformed("it names no operator set".to_owned()));
+        }
         check_operators(&reader, declared)?;
         let graph = parse(&reader, &proto, path)?;
         let input_types = probe::input_types(declared)?;
@@ -92,7 +96,7 @@ impl TractGraph {
         let outputs = plan
             .run(inputs)
             .map_err(|error| EngineError::Failed(text_of(&error)))?;
-        outputs.into_iter().map(convert::from_tract).collect()
+        outputs.iter().map(|output| convert::from_tract(output)).collect()
     }
 
     fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {

@@ -17,8 +17,19 @@ const MAX_PLANS: usize = 64;
 /// The plans of one graph.
 pub(super) struct Plans {
     /// Most recently used first. There are few, so that looking through them beats hashing the shapes.
-    entries: Mutex<VecDeque<(Vec<Vec<usize>>, Arc<Plan>)>>,
+    entries: Mutex<VecDeque<Entry>>,
     capacity: usize,
+}
+
+struct Entry {
+    shapes: Vec<Vec<usize>>,
+    plan: Arc<Plan>,
+}
+
+impl Entry {
+    fn is_for(&self, shapes: &[&[usize]]) -> bool {
+        self.shapes.len() == shapes.len() && self.shapes.iter().zip(shapes).all(|(own, asked)| own == asked)
+    }
 }
 
 impl Plans {
@@ -37,25 +48,23 @@ impl Plans {
 
     pub(super) fn get(&self, shapes: &[&[usize]]) -> Option<Arc<Plan>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = entries.iter().position(|(key, _)| is_same(key, shapes))?;
+        let position = entries.iter().position(|entry| entry.is_for(shapes))?;
         if position > 0 {
             let entry = entries.remove(position)?;
             entries.push_front(entry);
         }
-        entries.front().map(|(_, plan)| Arc::clone(plan))
+        entries.front().map(|entry| Arc::clone(&entry.plan))
     }
 
     pub(super) fn put(&self, shapes: &[&[usize]], plan: Arc<Plan>) {
-        let key = shapes.iter().map(|shape| shape.to_vec()).collect();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|(key, _)| !is_same(key, shapes));
-        entries.push_front((key, plan));
+        entries.retain(|entry| !entry.is_for(shapes));
+        entries.push_front(Entry {
+            shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
+            plan,
+        });
         entries.truncate(self.capacity);
     }
-}
-
-fn is_same(key: &[Vec<usize>], shapes: &[&[usize]]) -> bool {
-    key.len() == shapes.len() && key.iter().zip(shapes).all(|(a, b)| a == b)
 }
 
 #[cfg(test)]

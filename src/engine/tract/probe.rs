@@ -17,6 +17,12 @@ use crate::model::tensor::Datatype;
 /// Values of one row, at most: a file can declare any shape, and warming up allocates it.
 const MAX_ROW_VALUES: usize = 1 << 28;
 
+/// What tract makes of an output.
+struct Found {
+    datatype: Datatype,
+    shape: Vec<Option<usize>>,
+}
+
 /// The element types of the inputs that are not weights, as tract names them.
 pub(super) fn input_types(graph: &GraphProto) -> Result<Vec<DatumType>, EngineError> {
     inputs(graph).map(|input| Ok(declared_type(input)?.0)).collect()
@@ -94,7 +100,7 @@ fn output_shapes(
     declared: &Signature,
     rows: usize,
     analyse: &impl Fn(&[&[usize]]) -> Result<TypedModel, EngineError>,
-) -> Result<Vec<(Datatype, Vec<Option<usize>>)>, EngineError> {
+) -> Result<Vec<Found>, EngineError> {
     let concrete = |input: &TensorSpec| -> Vec<usize> {
         let sizes = input.shape.iter().enumerate();
         let is_batch = |axis| axis == 0 && declared.batch.has_axis();
@@ -113,15 +119,16 @@ fn output_shapes(
         let datatype = convert::served_as(fact.datum_type)
             .ok_or_else(|| unsupported(&output.name, format!("{:?}", fact.datum_type)))?;
         let size = |dimension: &TDim| usize::try_from(dimension.to_i64().ok()?).ok();
-        found.push((datatype, fact.shape.iter().map(size).collect()));
+        let shape = fact.shape.iter().map(size).collect();
+        found.push(Found { datatype, shape });
     }
     Ok(found)
 }
 
-fn begin_with(outputs: &[(Datatype, Vec<Option<usize>>)], rows: usize) -> bool {
+fn begin_with(outputs: &[Found], rows: usize) -> bool {
     outputs
         .iter()
-        .all(|(_, shape)| shape.first() == Some(&Some(rows)))
+        .all(|output| output.shape.first() == Some(&Some(rows)))
 }
 
 fn has_other_free_axes(signature: &Signature) -> bool {
@@ -131,10 +138,10 @@ fn has_other_free_axes(signature: &Signature) -> bool {
 
 /// Puts what was found in place of what was declared. Where sizes of free axes were guessed, only the number of axes
 /// and the sizes that the file declares are sure.
-fn refine(declared: &mut Signature, found: Vec<(Datatype, Vec<Option<usize>>)>) {
+fn refine(declared: &mut Signature, found: Vec<Found>) {
     let is_guessed = has_other_free_axes(declared);
     let is_free = declared.batch == Batch::Free;
-    for (output, (datatype, mut shape)) in declared.outputs.iter_mut().zip(found) {
+    for (output, Found { datatype, mut shape }) in declared.outputs.iter_mut().zip(found) {
         output.datatype = datatype;
         if is_guessed && output.shape.len() == shape.len() {
             continue;
