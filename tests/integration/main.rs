@@ -1,1 +1,10 @@
 //! One crate for all integration tests.
+
+mod support;
+
+mod engine;
+mod worker_bad_input;
+mod worker_batching;
+mod worker_drain;
+mod worker_models;
+mod worker_predict;

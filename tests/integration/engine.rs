@@ -1,0 +1,143 @@
+//! The engine on graphs as they come: free, fixed, baked and absent batches, broken files.
+
+use std::sync::Arc;
+
+use millrace::engine::{EngineError, Graph, LoadOptions, load};
+use millrace::model::signature::Batch;
+use millrace::model::tensor::{Tensor, Values};
+
+use crate::support::graph;
+
+const OPTIONS: LoadOptions = LoadOptions { max_batch_size: 8 };
+
+fn load_bytes(bytes: &[u8]) -> Result<Arc<dyn Graph>, EngineError> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, bytes).expect("a file can be written");
+    load(&path, OPTIONS)
+}
+
+fn matrix(rows: usize, columns: usize) -> Tensor {
+    let values = (0..rows * columns).map(|value| value as f32 - 3.0).collect();
+    Tensor::new(vec![rows, columns], Values::F32(values)).expect("the shape fits")
+}
+
+fn run(graph: &Arc<dyn Graph>, inputs: Vec<Tensor>) -> Vec<Tensor> {
+    let outcome = Arc::clone(graph).engine().run(inputs);
+    outcome.expect("the graph runs")
+}
+
+fn floats(tensor: &Tensor) -> &[f32] {
+    match tensor.values() {
+        Values::F32(values) => values,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_free_batch_takes_any_number_of_rows() {
+    let graph = load_bytes(&graph::linear(&[1.0, 10.0], 0.5)).unwrap();
+    assert_eq!(graph.signature().batch, Batch::Free);
+    assert_eq!(graph.signature().outputs[0].shape, [None, Some(1)]);
+    graph.warm_up().unwrap();
+    for rows in 1..=9 {
+        let input = matrix(rows, 2);
+        let expected: Vec<f32> = floats(&input)
+            .chunks(2)
+            .map(|row| row[0] + 10.0 * row[1] + 0.5)
+            .collect();
+        assert_eq!(floats(&run(&graph, vec![input])[0]), expected, "{rows} rows");
+    }
+}
+
+#[test]
+fn fixed_and_baked_batches_run_in_pieces() {
+    let fixed = load_bytes(&graph::fixed_batch(3)).unwrap();
+    assert_eq!(fixed.signature().batch, Batch::Fixed(3));
+    let baked = load_bytes(&graph::baked_batch()).unwrap();
+    assert_eq!(baked.signature().batch, Batch::Fixed(1));
+    for rows in 1..=7 {
+        let input = matrix(rows, 2);
+        assert_eq!(
+            run(&baked, vec![input.clone()]),
+            vec![input.clone()],
+            "{rows} rows"
+        );
+        let relu: Vec<f32> = floats(&input).iter().map(|value| value.max(0.0)).collect();
+        assert_eq!(floats(&run(&fixed, vec![input])[0]), relu, "{rows} rows");
+    }
+}
+
+#[test]
+fn a_graph_whose_output_has_no_rows_runs_for_each_row_alone() {
+    let graph = load_bytes(&graph::sum_of_everything()).unwrap();
+    assert_eq!(graph.signature().batch, Batch::Absent);
+    let rows = Tensor::new(vec![2, 1, 2], Values::F32(vec![1.0, 2.0, 3.0, 4.0])).unwrap();
+    let sums = run(&graph, vec![rows]);
+    assert_eq!((sums[0].shape(), floats(&sums[0])), (&[2][..], &[3.0, 7.0][..]));
+}
+
+#[test]
+fn rows_of_a_free_length_are_no_guess() {
+    let graph = load_bytes(&graph::sequence_sum()).unwrap();
+    assert_eq!(graph.signature().batch, Batch::Free);
+    assert_eq!(graph.signature().inputs[0].shape, [None, None]);
+    graph.warm_up().unwrap();
+    for length in [1, 2, 5] {
+        let input = matrix(3, length);
+        let expected: Vec<f32> = floats(&input)
+            .chunks(length)
+            .map(|row| row.iter().sum())
+            .collect();
+        assert_eq!(floats(&run(&graph, vec![input])[0]), expected);
+    }
+}
+
+#[test]
+fn several_inputs_and_outputs_keep_their_places() {
+    let graph = load_bytes(&graph::two_inputs()).unwrap();
+    let column = |values: &[f32]| Tensor::new(vec![values.len(), 1], Values::F32(values.to_vec())).unwrap();
+    let outputs = run(
+        &graph,
+        vec![column(&[1.0, 2.0, 3.0]), column(&[10.0, 20.0, 30.0])],
+    );
+    assert_eq!(floats(&outputs[0]), [21.0, 42.0, 63.0]);
+    assert_eq!(floats(&outputs[1]), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn an_operator_that_is_not_implemented_is_named() {
+    let error = load_bytes(&graph::unknown_operator()).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::UnsupportedOperators(names) if names == &["Telepathy"]),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_an_error_and_never_a_panic() {
+    let whole = graph::linear(&[1.0, 2.0, 3.0], 4.0);
+    for length in 0..whole.len() {
+        let outcome = load_bytes(&whole[..length]).and_then(|graph| graph.warm_up());
+        assert!(outcome.is_err(), "{length} of {} bytes", whole.len());
+    }
+}
+
+#[test]
+fn a_file_with_any_byte_flipped_never_panics() {
+    let whole = graph::two_inputs();
+    for position in 0..whole.len() {
+        let mut broken = whole.clone();
+        broken[position] ^= 0xff;
+        // It may even load; what counts is that this process goes on.
+        let _ = load_bytes(&broken);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told() {
+    let error = load(std::path::Path::new("nowhere/model.onnx"), OPTIONS)
+        .err()
+        .unwrap();
+    assert!(matches!(error, EngineError::Unreadable(_)), "{error}");
+}
