@@ -1,0 +1,41 @@
+# The image of millrace: one binary, the trained models, and a configuration to start from.
+#
+#   docker build -t millrace .
+#   docker run --rm -p 8080:8080 millrace
+#
+# It builds with BuildKit and with the classic builder alike, so there are no cache mounts and no here-documents.
+
+FROM rust:1-slim-bookworm AS build
+WORKDIR /build
+
+# The dependencies, as a layer of their own: it is built again only when the manifest or the lock file changes. The
+# manifest's tests and benches ([[test]], [[bench]]) go, since their files are not here; sources of nothing stand in.
+COPY Cargo.toml Cargo.lock ./
+RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
+    && mkdir src \
+    && touch src/lib.rs \
+    && echo 'fn main() {}' >src/main.rs \
+    && cargo build --release --locked --bin millrace
+
+COPY src src
+# Copied files keep their time of change, which may lie before that of the stubs; cargo goes by it.
+RUN touch src/lib.rs src/main.rs \
+    && cargo build --release --locked --bin millrace
+
+FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="millrace" \
+      org.opencontainers.image.description="Serves trained models behind a load-balancing gateway" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+WORKDIR /srv/millrace
+COPY config /etc/millrace
+COPY models models
+COPY --from=build /build/target/release/millrace /usr/local/bin/millrace
+
+# A number, so that Kubernetes' runAsNonRoot can see that it is not root. Nothing in the image belongs to it: what it
+# serves it cannot change.
+USER 10001:10001
+EXPOSE 8080 9000
+# Fits `serve` and `gateway`. A worker's is `millrace health --url 127.0.0.1:9000`: see docker-compose.yml.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["millrace", "health"]
+ENTRYPOINT ["millrace"]
+CMD ["serve", "--listen", "0.0.0.0:8080"]
