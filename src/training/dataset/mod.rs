@@ -4,6 +4,7 @@ mod error;
 mod table;
 
 use std::fmt::Display;
+use std::fs::File;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, Axis};
@@ -52,7 +53,12 @@ pub struct Dataset {
 impl Dataset {
     /// Reads the file at `path`: CSV in UTF-8 with a header; every column but `target` is a feature.
     pub fn read_csv(path: &Path, target: &str, kind: TargetKind) -> Result<Self, DatasetError> {
-        let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        // Reading a device or a pipe could go on for ever; the table is held in memory.
+        if !metadata.is_file() {
+            return Err(unreadable(path, &"it is not a regular file"));
+        }
+        let file = File::open(path).map_err(|error| unreadable(path, &error))?;
         let table = Table::parse(file).map_err(|error| match error {
             DatasetError::Unreadable { cause, .. } => unreadable(path, &cause),
             other => other,
@@ -108,6 +114,11 @@ mod tests {
             "{missing}"
         );
         let folder = tempfile::tempdir().unwrap();
+        let of_folder = Dataset::read_csv(folder.path(), "t", TargetKind::Numbers).unwrap_err();
+        assert!(
+            of_folder.to_string().ends_with("it is not a regular file"),
+            "{of_folder}"
+        );
         let path = folder.path().join("latin1.csv");
         std::fs::write(&path, b"a,t\n\xe4,1\n").unwrap();
         let binary = Dataset::read_csv(&path, "t", TargetKind::Numbers)
