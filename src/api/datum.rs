@@ -45,8 +45,12 @@ impl Datum<'_> {
 /// The beginning of a text that a client sent, short enough to be quoted in an error.
 #[must_use]
 pub fn shortened(text: &str) -> Cow<'_, str> {
-    const LIMIT: usize = 40;
-    match text.char_indices().nth(LIMIT) {
+    shortened_to(40, text)
+}
+
+/// The first `limit` characters of a text, and a sign if there were more.
+pub(super) fn shortened_to(limit: usize, text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),
         None => text.into(),
     }

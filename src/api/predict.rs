@@ -8,8 +8,11 @@ use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
-use super::datum::{BorrowedText, Datum};
+use super::datum::{BorrowedText, Datum, shortened_to};
 use super::error::{ApiError, ErrorCode};
+
+/// Characters of a parser's message that a client gets.
+const MAX_QUOTED: usize = 300;
 
 /// The body of `POST /predict` and of the same with the model in the path.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -51,7 +54,8 @@ fn parse_error(error: &serde_json::Error) -> ApiError {
         _ if is_out_of_range => ErrorCode::InvalidInput,
         _ => ErrorCode::InvalidJson,
     };
-    ApiError::new(code, message)
+    // It quotes what came, and that can be as long as the body.
+    ApiError::new(code, shortened_to(MAX_QUOTED, &message).into_owned())
 }
 
 fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
@@ -254,6 +258,13 @@ mod tests {
             error.message.contains("instances") && error.message.contains("inputs"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_message_does_not_grow_with_the_body() {
+        let body = format!(r#"{{"{}": 1}}"#, "x".repeat(100_000));
+        let error = PredictRequest::parse(body.as_bytes()).unwrap_err();
+        assert!(error.message.chars().count() <= MAX_QUOTED + 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::batching::{Refusal, RunError};
 use super::served::Served;
 use super::{Worker, answer, validation};
+use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
 use crate::api::predict::PredictRequest;
@@ -157,7 +158,7 @@ fn agreed<'a>(
     let body = body.map(AsRef::as_ref);
     match (path, body) {
         (Some(path), Some(body)) if path != body => {
-            let body = crate::api::datum::shortened(body);
+            let (path, body) = (shortened(path), shortened(body));
             let message = format!("the path names {what} {path:?} and the body {what} {body:?}");
             Err(ApiError::new(ErrorCode::InvalidInput, message))
         }

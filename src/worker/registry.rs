@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::served::Served;
+use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::VersionState;
 use crate::config::WorkerConfig;
@@ -202,6 +203,7 @@ impl Registry {
         match found {
             None => {
                 let known: Vec<String> = versions.keys().map(u64::to_string).collect();
+                let version = shortened(version);
                 let message = format!(
                     "model {model} has no version {version:?}; it has {}",
                     known.join(", ")
@@ -273,7 +275,7 @@ pub(super) fn unknown_model(model: &str, models: &Models) -> ApiError {
         (_, count) if count > LISTED_NAMES => format!("here are {} and others", names.join(", ")),
         _ => format!("here are {}", names.join(", ")),
     };
-    let model = crate::api::datum::shortened(model);
+    let model = shortened(model);
     ApiError::new(
         ErrorCode::ModelNotFound,
         format!("there is no model {model:?}; {here}"),

@@ -3,8 +3,9 @@
 //! This is *natural* batching: an idle engine takes a request at once, and a busy one finds, when it is done, whatever
 //! has queued up meanwhile. Load makes batches; nobody waits for one (unless `max_delay` asks for it).
 
+mod batcher;
 mod collect;
 mod executor;
 mod queue;
 
-pub(crate) use executor::{Batcher, Refusal, RunError};
+pub(crate) use batcher::{Batcher, Refusal, RunError};

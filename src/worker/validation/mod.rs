@@ -4,20 +4,20 @@
 //! Every row is looked at before anything is queued, so that a batch holds only rows that fit and nobody's mistake
 //! becomes a neighbour's.
 
-use std::fmt::{self, Write};
+mod column;
+mod refusal;
 
-use crate::api::datum::{Datum, shortened};
-use crate::api::error::{ApiError, ErrorCode};
+use std::borrow::Cow;
+
+use self::column::{Column, is_scalar, push};
+use self::refusal::{Place, invalid};
+use crate::api::datum::Datum;
+use crate::api::error::ApiError;
 use crate::model::schema::{Layout, Names, Schema};
-use crate::model::signature::TensorSpec;
-use crate::model::tensor::{Datatype, Tensor, Values};
+use crate::model::tensor::Tensor;
 
 /// Rows of one request, at most. More belong into several requests, which other clients' fit between.
 pub const MAX_ROWS: usize = 10_000;
-/// Names that an error lists before it says how many more there are.
-const LISTED_NAMES: usize = 8;
-/// How alike an unknown feature must be to one that exists to be taken for a misspelling of it.
-const MISSPELLING: f64 = 0.8;
 
 /// The input tensors of a request, one row of each for every row of `inputs`, in order.
 pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<Vec<Tensor>, ApiError> {
@@ -31,7 +31,8 @@ pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<
         )));
     }
     let validation = Validation { model, schema };
-    let mut columns = validation.columns(inputs.len());
+    let column = |spec| Column::new(&schema.signature, spec, inputs.len());
+    let mut columns: Vec<Column<'_>> = schema.signature.inputs.iter().map(column).collect();
     for (row, datum) in inputs.iter().enumerate() {
         validation.row(datum, Place::Row(row), &mut columns)?;
     }
@@ -41,67 +42,12 @@ pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<
         .collect()
 }
 
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(ErrorCode::InvalidInput, message.into())
-}
-
-/// Where in a request a value stands. Written only when something is wrong with it.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    Row(usize),
-    Item(&'a Place<'a>, usize),
-    Member(&'a Place<'a>, &'a str),
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Row(row) => write!(formatter, "inputs[{row}]"),
-            Self::Item(parent, position) => write!(formatter, "{parent}[{position}]"),
-            Self::Member(parent, name) => write!(formatter, "{parent}.{name}"),
-        }
-    }
-}
-
-/// The values of one input, as they gather row by row.
-struct Column<'a> {
-    /// The shape of a row; free sizes are settled by the first row.
-    row_shape: Vec<Option<usize>>,
-    spec: &'a TensorSpec,
-    values: Values,
-}
-
-impl Column<'_> {
-    fn tensor(self, rows: usize) -> Result<Tensor, ApiError> {
-        // An axis that nobody settled lies inside an empty list.
-        let sizes = self.row_shape.into_iter().map(|size| size.unwrap_or(0));
-        let shape = std::iter::once(rows).chain(sizes).collect();
-        Tensor::new(shape, self.values).map_err(|error| invalid(error.to_string()))
-    }
-}
-
 struct Validation<'a> {
     model: &'a str,
     schema: &'a Schema,
 }
 
-impl<'a> Validation<'a> {
-    fn columns(&self, rows: usize) -> Vec<Column<'a>> {
-        let signature = &self.schema.signature;
-        let column = |spec: &'a TensorSpec| {
-            let row_shape = signature.row_shape(spec).to_vec();
-            let row_len: usize = row_shape.iter().map(|size| size.unwrap_or(1)).product();
-            // The room is only a guess: a few bytes of request must not reserve a whole picture for each row.
-            let room = row_len.min(1024) * rows.min(64);
-            Column {
-                row_shape,
-                spec,
-                values: Values::with_capacity(spec.datatype, room),
-            }
-        };
-        signature.inputs.iter().map(column).collect()
-    }
-
+impl Validation<'_> {
     fn row(&self, datum: &Datum<'_>, place: Place<'_>, columns: &mut [Column<'_>]) -> Result<(), ApiError> {
         match (&self.schema.layout, datum) {
             (Layout::Features { count, names }, Datum::List(values)) => {
@@ -148,7 +94,7 @@ impl<'a> Validation<'a> {
     /// The values of an object in the order of `names`, each exactly once.
     fn members<'d>(
         &self,
-        members: &'d [(std::borrow::Cow<'d, str>, Datum<'d>)],
+        members: &'d [(Cow<'d, str>, Datum<'d>)],
         names: &Names,
         place: Place<'_>,
     ) -> Result<Vec<&'d Datum<'d>>, ApiError> {
@@ -161,221 +107,17 @@ impl<'a> Validation<'a> {
                 return Err(invalid(format!("{place} gives {name} twice")));
             }
         }
-        let missing = || {
-            let is_missing = |(name, value): (&String, &Option<_>)| value.is_none().then(|| name.clone());
-            names.ordered().iter().zip(&values).filter_map(is_missing)
-        };
         if values.iter().any(Option::is_none) {
-            let lacking = listed(&missing().collect::<Vec<_>>());
-            let takes = self.takes(names.ordered().len(), names);
-            return Err(invalid(format!("{place} lacks {lacking}; {takes}")));
+            let is_missing = |(name, value): (&String, &Option<_>)| value.is_none().then(|| name.clone());
+            let missing: Vec<String> = names
+                .ordered()
+                .iter()
+                .zip(&values)
+                .filter_map(is_missing)
+                .collect();
+            return Err(self.missing_features(place, &missing, names));
         }
         Ok(values.into_iter().flatten().collect())
-    }
-
-    /// Nested lists along the axes of a row from `axis` on.
-    fn nested(
-        &self,
-        datum: &Datum<'_>,
-        place: Place<'_>,
-        axis: usize,
-        column: &mut Column<'_>,
-    ) -> Result<(), ApiError> {
-        let Some(&size) = column.row_shape.get(axis) else {
-            return push(datum, place, None, column);
-        };
-        let is_last = axis + 1 == column.row_shape.len();
-        if is_last && is_scalar(datum) && size.is_none_or(|size| size == 1) {
-            // A single value may stand without its list; so do texts.
-            column.row_shape[axis] = Some(1);
-            return push(datum, place, None, column);
-        }
-        let Datum::List(items) = datum else {
-            let expected = size.map_or_else(
-                || "a list".to_owned(),
-                |size| format!("a list of {}", values(size)),
-            );
-            let model = self.model;
-            return Err(invalid(format!(
-                "{place} is {}; model {model} takes {expected} there",
-                datum.describe()
-            )));
-        };
-        let declared = self
-            .schema
-            .signature
-            .row_shape(column.spec)
-            .get(axis)
-            .copied()
-            .flatten();
-        let expected = *column.row_shape[axis].get_or_insert(items.len());
-        if items.len() != expected {
-            return Err(match declared {
-                Some(_) => self.wrong_length(place, items.len(), expected, &Names::default()),
-                None => invalid(format!(
-                    "{place} has {}; the list before it has {expected}: rows of one request have one shape",
-                    values(items.len())
-                )),
-            });
-        }
-        for (position, item) in items.iter().enumerate() {
-            self.nested(item, Place::Item(&place, position), axis + 1, column)?;
-        }
-        Ok(())
-    }
-
-    fn wrong_length(&self, place: Place<'_>, found: usize, expected: usize, names: &Names) -> ApiError {
-        let takes = self.takes(expected, names);
-        invalid(format!("{place} has {}; {takes}", values(found)))
-    }
-
-    fn wrong_kind(&self, place: Place<'_>, found: &Datum<'_>, expected: usize, names: &Names) -> ApiError {
-        let takes = self.takes(expected, names);
-        let form = if names.ordered().is_empty() {
-            "a row is a list"
-        } else {
-            "a row is a list of them, or an object by their names"
-        };
-        invalid(format!("{place} is {}; {takes}; {form}", found.describe()))
-    }
-
-    fn unknown_feature(&self, place: Place<'_>, name: &str, names: &Names) -> ApiError {
-        let hint = nearest(name, names.ordered()).map_or_else(
-            || self.takes(names.ordered().len(), names),
-            |near| format!("did you mean {near}?"),
-        );
-        let name = shortened(name);
-        invalid(format!("{place} has the unknown feature {name:?}; {hint}"))
-    }
-
-    fn takes(&self, count: usize, names: &Names) -> String {
-        let mut text = format!("model {} takes {count}", self.model);
-        if !names.ordered().is_empty() {
-            // A text takes every character.
-            let _ = write!(text, ": {}", listed(names.ordered()));
-        }
-        text
-    }
-}
-
-fn is_scalar(datum: &Datum<'_>) -> bool {
-    matches!(
-        datum,
-        Datum::Bool(_) | Datum::Int(_) | Datum::Float(_) | Datum::Text(_)
-    )
-}
-
-fn values(count: usize) -> String {
-    if count == 1 {
-        "1 value".to_owned()
-    } else {
-        format!("{count} values")
-    }
-}
-
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(LISTED_NAMES).map(String::as_str);
-    let mut text = shown.collect::<Vec<_>>().join(", ");
-    if names.len() > LISTED_NAMES {
-        let _ = write!(text, ", … ({} more)", names.len() - LISTED_NAMES);
-    }
-    text
-}
-
-fn nearest<'n>(name: &str, names: &'n [String]) -> Option<&'n String> {
-    // Comparing takes the product of both lengths, and this name is the client's.
-    if name.len() > 256 {
-        return None;
-    }
-    let similarity = |known: &&String| strsim::jaro_winkler(name, known);
-    let best = names
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-    (similarity(&best) > MISSPELLING).then_some(best)
-}
-
-/// Adds one value to a column, if it is of the column's type and in its range.
-fn push(
-    datum: &Datum<'_>,
-    place: Place<'_>,
-    feature: Option<&String>,
-    column: &mut Column<'_>,
-) -> Result<(), ApiError> {
-    let taken = match (&mut column.values, datum) {
-        (Values::F32(values), &Datum::Float(number)) => {
-            let single = number as f32;
-            values.push(single);
-            single.is_finite()
-        }
-        // Every 64-bit integer is in the range of both floating-point types.
-        (Values::F32(values), &Datum::Int(number)) => {
-            values.push(number as f32);
-            true
-        }
-        (Values::F64(values), &Datum::Float(number)) => {
-            values.push(number);
-            true
-        }
-        (Values::F64(values), &Datum::Int(number)) => {
-            values.push(number as f64);
-            true
-        }
-        (Values::I64(values), number) => push_integer(number, values),
-        (Values::I32(values), number) => push_integer(number, values),
-        (Values::I8(values), number) => push_integer(number, values),
-        (Values::U8(values), number) => push_integer(number, values),
-        (Values::Bool(values), &Datum::Bool(value)) => {
-            values.push(value);
-            true
-        }
-        (Values::Text(values), Datum::Text(text)) => {
-            values.push(text.clone().into_owned());
-            true
-        }
-        _ => false,
-    };
-    if taken {
-        return Ok(());
-    }
-    let feature = feature.map(|name| format!(" ({name})")).unwrap_or_default();
-    let expected = expected(column.values.datatype());
-    Err(invalid(format!(
-        "{place}{feature} is {}; expected {expected}",
-        datum.describe()
-    )))
-}
-
-/// Adds a number that is whole and in range; says whether it was.
-fn push_integer<T: TryFrom<i64>>(datum: &Datum<'_>, values: &mut Vec<T>) -> bool {
-    let whole = match *datum {
-        Datum::Int(number) => Some(number),
-        Datum::Float(number) => whole(number),
-        _ => None,
-    };
-    let Some(value) = whole.and_then(|number| T::try_from(number).ok()) else {
-        return false;
-    };
-    values.push(value);
-    true
-}
-
-/// `number` as an integer, where it is one. The bounds are the powers of two between which every whole float fits.
-fn whole(number: f64) -> Option<i64> {
-    const BOUND: f64 = 9_223_372_036_854_775_808.0;
-    let is_whole = number.fract() == 0.0 && (-BOUND..BOUND).contains(&number);
-    is_whole.then_some(number as i64)
-}
-
-const fn expected(datatype: Datatype) -> &'static str {
-    match datatype {
-        Datatype::Bool => "true or false",
-        Datatype::U8 => "a whole number from 0 to 255",
-        Datatype::I8 => "a whole number from -128 to 127",
-        Datatype::I32 => "a whole number of 32 bits",
-        Datatype::I64 => "a whole number of 64 bits",
-        Datatype::F32 => "a number in the range of 32-bit floats",
-        Datatype::F64 => "a number",
-        Datatype::Text => "a text",
     }
 }
 
@@ -385,7 +127,8 @@ mod tests {
 
     use super::*;
     use crate::model::artifact::Metadata;
-    use crate::model::signature::{Batch, Signature};
+    use crate::model::signature::{Batch, Signature, TensorSpec};
+    use crate::model::tensor::{Datatype, Values};
 
     fn spec(name: &str, datatype: Datatype, row_shape: &[i64]) -> TensorSpec {
         let row_shape = row_shape.iter().map(|&size| usize::try_from(size).ok());

@@ -1,0 +1,380 @@
+//! The queue and the engine threads of one model version, as the rest of the worker sees them.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::collect::{Limits, Waiting};
+use super::executor::Executor;
+use super::queue::Queue;
+pub(crate) use super::queue::Refusal;
+use crate::config::BatchingConfig;
+use crate::engine::Graph;
+use crate::model::tensor::Tensor;
+use crate::telemetry::worker_metrics::BatchMetrics;
+
+/// Why an accepted request has no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunError {
+    /// Its time was up before it could run.
+    DeadlineExceeded,
+    /// The engine could not run it; the log says why.
+    Engine,
+}
+
+/// The rows of one request, or why there are none.
+pub(crate) type Answer = Result<Vec<Tensor>, RunError>;
+
+/// Queue and engine threads of one model version.
+pub(crate) struct Batcher {
+    queue: Arc<Queue<Entry>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// One request that waits.
+pub(super) struct Entry {
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) since: Instant,
+    pub(super) deadline: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Waiting for Entry {
+    fn rows(&self) -> usize {
+        self.inputs.first().map_or(0, Tensor::rows)
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn has_left(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn fits(&self, other: &Self) -> bool {
+        let mut pairs = self.inputs.iter().zip(&other.inputs);
+        pairs.all(|(own, others)| own.fits(others))
+    }
+}
+
+impl Entry {
+    pub(super) fn answer(self, answer: Answer) {
+        // Who asked may have left meanwhile.
+        let _ = self.answer.send(answer);
+    }
+}
+
+impl Batcher {
+    /// Starts the engine threads of the version called `label`.
+    pub(crate) fn start(
+        label: &str,
+        graph: &Arc<dyn Graph>,
+        config: &BatchingConfig,
+        metrics: &BatchMetrics,
+    ) -> io::Result<Self> {
+        let batcher = Self {
+            queue: Arc::new(Queue::new(config.queue, metrics.queue_depth.clone())),
+            threads: Mutex::default(),
+        };
+        for instance in 0..config.instances {
+            let executor = Executor {
+                label: label.to_owned(),
+                queue: Arc::clone(&batcher.queue),
+                engine: Arc::clone(graph).engine(),
+                graph: Arc::clone(graph),
+                limits: Limits {
+                    max_rows: config.max_batch_size,
+                    max_delay: config.max_delay,
+                },
+                metrics: metrics.clone(),
+            };
+            let thread = thread::Builder::new()
+                .name(format!("{label}#{instance}"))
+                .spawn(move || executor.run())?;
+            batcher.lock_threads().push(thread);
+        }
+        Ok(batcher)
+    }
+
+    /// Queues a request's rows. The answer comes on the receiver; dropping it is leaving.
+    pub(crate) fn submit(
+        &self,
+        inputs: Vec<Tensor>,
+        since: Instant,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        let (answer, receiver) = oneshot::channel();
+        self.queue.push(Entry {
+            inputs,
+            since,
+            deadline,
+            answer,
+        })?;
+        Ok(receiver)
+    }
+
+    /// Requests that wait.
+    pub(crate) fn depth(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes nothing new; what waits is still run.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Closes, and waits until everything that was accepted is answered.
+    pub(crate) fn join(&self) {
+        self.close();
+        for thread in std::mem::take(&mut *self.lock_threads()) {
+            if thread.join().is_err() {
+                tracing::error!("an engine thread broke down");
+            }
+        }
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Batcher {
+    /// Without it the threads of a version that was replaced would wait for ever.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::{Engine, EngineError};
+    use crate::model::signature::{Batch, Signature};
+    use crate::model::tensor::Values;
+    use crate::telemetry::worker_metrics::WorkerMetrics;
+
+    /// Doubles whole numbers; panics on 13, fails on 14, and waits for leave before each run if it is given a gate.
+    struct Doubler {
+        signature: Signature,
+        gate: Option<Mutex<mpsc::Receiver<()>>>,
+        sizes: Mutex<Vec<usize>>,
+    }
+
+    struct DoublerEngine(Arc<Doubler>);
+
+    impl Graph for Doubler {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+        fn warm_up(&self) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn engine(self: Arc<Self>) -> Box<dyn Engine> {
+            Box::new(DoublerEngine(self))
+        }
+    }
+
+    impl Engine for DoublerEngine {
+        fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+            if let Some(gate) = &self.0.gate {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            self.0.sizes.lock().unwrap().push(inputs[0].rows());
+            let values = numbers(&inputs[0]);
+            assert!(!values.contains(&13), "thirteen");
+            if values.contains(&14) {
+                return Err(EngineError::Failed("fourteen".into()));
+            }
+            Ok(vec![tensor(values.iter().map(|value| value * 2).collect())])
+        }
+    }
+
+    fn doubler(gate: Option<mpsc::Receiver<()>>) -> Arc<Doubler> {
+        let signature = Signature {
+            inputs: vec![],
+            outputs: vec![],
+            batch: Batch::Free,
+        };
+        Arc::new(Doubler {
+            signature,
+            gate: gate.map(Mutex::new),
+            sizes: Mutex::default(),
+        })
+    }
+
+    fn tensor(values: Vec<i64>) -> Tensor {
+        Tensor::new(vec![values.len()], Values::I64(values)).unwrap()
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<i64> {
+        match tensor.values() {
+            Values::I64(values) => values.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    struct Rig {
+        batcher: Batcher,
+        metrics: BatchMetrics,
+        doubler: Arc<Doubler>,
+    }
+
+    fn rig(config: &BatchingConfig, gate: Option<mpsc::Receiver<()>>) -> Rig {
+        let metrics = WorkerMetrics::new().of_version("m", "1");
+        let doubler = doubler(gate);
+        let graph: Arc<dyn Graph> = Arc::<Doubler>::clone(&doubler);
+        let batcher = Batcher::start("m/1", &graph, config, &metrics).unwrap();
+        Rig {
+            batcher,
+            metrics,
+            doubler,
+        }
+    }
+
+    impl Rig {
+        fn submit(&self, values: Vec<i64>) -> oneshot::Receiver<Answer> {
+            self.submit_for(values, Duration::from_secs(60))
+        }
+
+        fn submit_for(&self, values: Vec<i64>, life: Duration) -> oneshot::Receiver<Answer> {
+            let now = Instant::now();
+            self.batcher
+                .submit(vec![tensor(values)], now, now + life)
+                .unwrap()
+        }
+    }
+
+    fn rows(receiver: oneshot::Receiver<Answer>) -> Result<Vec<i64>, RunError> {
+        let outputs = receiver
+            .blocking_recv()
+            .expect("every accepted request is answered")?;
+        Ok(numbers(&outputs[0]))
+    }
+
+    #[test]
+    fn what_queues_up_behind_a_run_runs_together() {
+        let (gate, waiting) = mpsc::channel();
+        let rig = rig(&BatchingConfig::default(), Some(waiting));
+        let first = rig.submit(vec![1]);
+        while rig.batcher.depth() > 0 {
+            thread::yield_now();
+        }
+        let second = rig.submit(vec![2, 3]);
+        let third = rig.submit(vec![4]);
+        gate.send(()).unwrap();
+        gate.send(()).unwrap();
+        assert_eq!(rows(first), Ok(vec![2]));
+        assert_eq!(rows(second), Ok(vec![4, 6]));
+        assert_eq!(rows(third), Ok(vec![8]));
+        assert_eq!(*rig.doubler.sizes.lock().unwrap(), [1, 3]);
+    }
+
+    #[test]
+    fn a_poisonous_request_fails_alone_and_the_thread_lives_on() {
+        let (gate, waiting) = mpsc::channel();
+        let rig = rig(&BatchingConfig::default(), Some(waiting));
+        let first = rig.submit(vec![0]);
+        while rig.batcher.depth() > 0 {
+            thread::yield_now();
+        }
+        let others = [vec![1], vec![13], vec![14], vec![2]].map(|values| rig.submit(values));
+        (0..6).for_each(|_| gate.send(()).unwrap());
+        assert_eq!(rows(first), Ok(vec![0]));
+        let answers = others.map(rows);
+        let failed = Err(RunError::Engine);
+        assert_eq!(answers, [Ok(vec![2]), failed.clone(), failed, Ok(vec![4])]);
+        let again = rig.submit(vec![5]);
+        gate.send(()).unwrap();
+        assert_eq!(rows(again), Ok(vec![10]));
+    }
+
+    #[test]
+    fn who_left_or_ran_out_of_time_is_not_computed_and_counted() {
+        let (gate, waiting) = mpsc::channel();
+        let rig = rig(&BatchingConfig::default(), Some(waiting));
+        let first = rig.submit(vec![1]);
+        while rig.batcher.depth() > 0 {
+            thread::yield_now();
+        }
+        drop(rig.submit(vec![2]));
+        let expired = rig.submit_for(vec![3], Duration::ZERO);
+        gate.send(()).unwrap();
+        assert_eq!(rows(first), Ok(vec![2]));
+        assert_eq!(rows(expired), Err(RunError::DeadlineExceeded));
+        rig.batcher.join();
+        assert_eq!((rig.metrics.left.get(), rig.metrics.expired.get()), (1, 1));
+        assert_eq!(*rig.doubler.sizes.lock().unwrap(), [1]);
+    }
+
+    #[test]
+    fn more_rows_than_fit_run_in_pieces_and_come_back_whole() {
+        let config = BatchingConfig {
+            max_batch_size: 4,
+            ..BatchingConfig::default()
+        };
+        let rig = rig(&config, None);
+        let values: Vec<i64> = (100..110).collect();
+        let expected = values.iter().map(|value| value * 2).collect();
+        assert_eq!(rows(rig.submit(values)), Ok(expected));
+        assert_eq!(*rig.doubler.sizes.lock().unwrap(), [4, 4, 2]);
+    }
+
+    #[test]
+    fn stopping_finishes_what_was_accepted_and_refuses_the_rest() {
+        let (gate, waiting) = mpsc::channel();
+        let rig = rig(&BatchingConfig::default(), Some(waiting));
+        let accepted = [rig.submit(vec![1]), rig.submit(vec![2])];
+        rig.batcher.close();
+        let now = Instant::now();
+        let refused = rig
+            .batcher
+            .submit(vec![tensor(vec![3])], now, now + Duration::from_secs(60));
+        assert_eq!(refused.unwrap_err(), Refusal::Closed);
+        (0..2).for_each(|_| gate.send(()).unwrap());
+        rig.batcher.join();
+        assert_eq!(accepted.map(rows), [Ok(vec![2]), Ok(vec![4])]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn whoever_asks_gets_their_own_rows(
+            requests in prop::collection::vec(prop::collection::vec(-50_i64..50, 1..9), 1..60),
+            clients in 1_usize..5,
+            instances in 1_usize..4,
+            max_batch_size in 1_usize..12,
+        ) {
+            let config = BatchingConfig { instances, max_batch_size, ..BatchingConfig::default() };
+            let rig = rig(&config, None);
+            thread::scope(|scope| {
+                for client in 0..clients {
+                    let (rig, requests) = (&rig, &requests);
+                    scope.spawn(move || {
+                        let own: Vec<&Vec<i64>> = requests.iter().skip(client).step_by(clients).collect();
+                        let pending: Vec<_> = own.iter().map(|values| rig.submit((*values).clone())).collect();
+                        for (values, receiver) in own.into_iter().zip(pending) {
+                            let fails = values.iter().any(|value| matches!(value, 13 | 14));
+                            let expected: Vec<i64> = values.iter().map(|value| value * 2).collect();
+                            let answer = rows(receiver);
+                            assert_eq!(answer, if fails { Err(RunError::Engine) } else { Ok(expected) });
+                        }
+                    });
+                }
+            });
+            rig.batcher.join();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The values of one input of a request, as they gather row by row.
+
+use super::Validation;
+use super::refusal::{Place, invalid, ragged};
+use crate::api::datum::Datum;
+use crate::api::error::ApiError;
+use crate::model::schema::Names;
+use crate::model::signature::{Signature, TensorSpec};
+use crate::model::tensor::{Datatype, Tensor, Values};
+
+/// The values of one input, as they gather row by row.
+pub(super) struct Column<'a> {
+    /// The shape of a row; free sizes are settled by the first row.
+    row_shape: Vec<Option<usize>>,
+    spec: &'a TensorSpec,
+    values: Values,
+}
+
+impl<'a> Column<'a> {
+    /// No values yet, for an input of a request with so many rows.
+    pub(super) fn new(signature: &Signature, spec: &'a TensorSpec, rows: usize) -> Self {
+        let row_shape = signature.row_shape(spec).to_vec();
+        let row_len: usize = row_shape.iter().map(|size| size.unwrap_or(1)).product();
+        // The room is only a guess: a few bytes of request must not reserve a whole picture for each row.
+        let room = row_len.min(1024) * rows.min(64);
+        Self {
+            row_shape,
+            spec,
+            values: Values::with_capacity(spec.datatype, room),
+        }
+    }
+
+    pub(super) fn tensor(self, rows: usize) -> Result<Tensor, ApiError> {
+        // The first row has settled every axis.
+        let sizes = self.row_shape.into_iter().map(|size| size.unwrap_or(0));
+        let shape = std::iter::once(rows).chain(sizes).collect();
+        Tensor::new(shape, self.values).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+impl Validation<'_> {
+    /// Nested lists along the axes of a row from `axis` on.
+    pub(super) fn nested(
+        &self,
+        datum: &Datum<'_>,
+        place: Place<'_>,
+        axis: usize,
+        column: &mut Column<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(&size) = column.row_shape.get(axis) else {
+            return push(datum, place, None, column);
+        };
+        let is_last = axis + 1 == column.row_shape.len();
+        if is_last && is_scalar(datum) && size.is_none_or(|size| size == 1) {
+            // A single value may stand without its list; so do texts.
+            column.row_shape[axis] = Some(1);
+            return push(datum, place, None, column);
+        }
+        let Datum::List(items) = datum else {
+            return Err(self.no_list(place, datum, size));
+        };
+        let declared = self.schema.signature.row_shape(column.spec)[axis];
+        if items.is_empty() && declared.is_none() {
+            return Err(invalid(format!(
+                "{place} is an empty list; expected 1 value or more"
+            )));
+        }
+        let expected = *column.row_shape[axis].get_or_insert(items.len());
+        if items.len() != expected {
+            return Err(match declared {
+                Some(_) => self.wrong_length(place, items.len(), expected, &Names::default()),
+                None => ragged(place, items.len(), expected),
+            });
+        }
+        for (position, item) in items.iter().enumerate() {
+            self.nested(item, Place::Item(&place, position), axis + 1, column)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn is_scalar(datum: &Datum<'_>) -> bool {
+    matches!(
+        datum,
+        Datum::Bool(_) | Datum::Int(_) | Datum::Float(_) | Datum::Text(_)
+    )
+}
+
+/// Adds one value to a column, if it is of the column's type and in its range.
+pub(super) fn push(
+    datum: &Datum<'_>,
+    place: Place<'_>,
+    feature: Option<&String>,
+    column: &mut Column<'_>,
+) -> Result<(), ApiError> {
+    let taken = match (&mut column.values, datum) {
+        (Values::F32(values), &Datum::Float(number)) => {
+            let single = number as f32;
+            values.push(single);
+            single.is_finite()
+        }
+        // Every 64-bit integer is in the range of both floating-point types.
+        (Values::F32(values), &Datum::Int(number)) => {
+            values.push(number as f32);
+            true
+        }
+        (Values::F64(values), &Datum::Float(number)) => {
+            values.push(number);
+            true
+        }
+        (Values::F64(values), &Datum::Int(number)) => {
+            values.push(number as f64);
+            true
+        }
+        (Values::I64(values), number) => push_integer(number, values),
+        (Values::I32(values), number) => push_integer(number, values),
+        (Values::I8(values), number) => push_integer(number, values),
+        (Values::U8(values), number) => push_integer(number, values),
+        (Values::Bool(values), &Datum::Bool(value)) => {
+            values.push(value);
+            true
+        }
+        (Values::Text(values), Datum::Text(text)) => {
+            values.push(text.clone().into_owned());
+            true
+        }
+        _ => false,
+    };
+    if taken {
+        return Ok(());
+    }
+    let feature = feature.map(|name| format!(" ({name})")).unwrap_or_default();
+    let expected = expected(column.values.datatype());
+    Err(invalid(format!(
+        "{place}{feature} is {}; expected {expected}",
+        datum.describe()
+    )))
+}
+
+/// Adds a number that is whole and in range; says whether it was.
+fn push_integer<T: TryFrom<i64>>(datum: &Datum<'_>, values: &mut Vec<T>) -> bool {
+    let whole = match *datum {
+        Datum::Int(number) => Some(number),
+        Datum::Float(number) => whole(number),
+        _ => None,
+    };
+    let Some(value) = whole.and_then(|number| T::try_from(number).ok()) else {
+        return false;
+    };
+    values.push(value);
+    true
+}
+
+/// `number` as an integer, where it is one. The bounds are the powers of two between which every whole float fits.
+fn whole(number: f64) -> Option<i64> {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    let is_whole = number.fract() == 0.0 && (-BOUND..BOUND).contains(&number);
+    is_whole.then_some(number as i64)
+}
+
+const fn expected(datatype: Datatype) -> &'static str {
+    match datatype {
+        Datatype::Bool => "true or false",
+        Datatype::U8 => "a whole number from 0 to 255",
+        Datatype::I8 => "a whole number from -128 to 127",
+        Datatype::I32 => "a whole number of 32 bits",
+        Datatype::I64 => "a whole number of 64 bits",
+        Datatype::F32 => "a number in the range of 32-bit floats",
+        Datatype::F64 => "a number",
+        Datatype::Text => "a text",
+    }
+}
