@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use self::registry::Registry;
 use crate::config::WorkerConfig;
@@ -65,15 +65,16 @@ impl Worker {
         let router = router::router(Arc::clone(&self), access_log);
         let grace = self.config.shutdown.grace;
         let serving = server::serve(listener, router, &self.config.http, &self.drain, grace);
-        let announcing = async {
+        let watching = async {
             self.drain.reached(Phase::Announced).await;
             self.registry.show_unloading();
+            self.drain.reached(Phase::Closing).await;
+            Instant::now()
         };
-        let (cut_off, ()) = tokio::join!(serving, announcing);
-        self.registry.close();
+        let (cut_off, closing_since) = tokio::join!(serving, watching);
         let registry = Arc::clone(&self.registry);
-        // Every answer is out; a run that nobody waits for any more need not hold up the end.
-        let _ = timeout(grace, spawn_blocking(move || registry.join())).await;
+        // Every answer is out; a run that nobody waits for any more may take what is left of the grace period.
+        let _ = timeout_at(closing_since + grace, spawn_blocking(move || registry.join())).await;
         cut_off
     }
 }
