@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rand::RngExt;
+
 use super::balance::{self, Pick, Policy};
 use super::endpoint::Endpoint;
 use crate::config::PolicyName;
@@ -41,7 +43,7 @@ pub struct Candidates {
     turns: Turns,
 }
 
-/// Counts the picks of one set over all its snapshots, so that a change does not start a cycle anew.
+/// Counts the first picks from one set over all its snapshots, so that a change does not start a cycle anew.
 pub type Turns = Arc<AtomicU64>;
 
 /// Why nobody can take a request.
@@ -105,12 +107,19 @@ impl Candidates {
     }
 
     fn pick(&self, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        let mut rng = rand::rng();
+        // A retry starts anywhere and takes nobody's turn. If it took the next one, two workers in turn would send
+        // every first try to the same one, though it fails.
+        let turn = if tried.is_empty() {
+            self.turns.fetch_add(1, Ordering::Relaxed)
+        } else {
+            rng.random()
+        };
         let avoid = self.indices_of(tried);
         let index = self.policy.pick(Pick {
             turn,
             avoid: &avoid,
-            rng: &mut rand::rng(),
+            rng: &mut rng,
         })?;
         self.endpoints.get(index)
     }

@@ -8,3 +8,5 @@ mod worker_batching;
 mod worker_drain;
 mod worker_models;
 mod worker_predict;
+mod gateway_balancing;
+mod gateway_failures;

@@ -20,7 +20,7 @@ use crate::config::PolicyName;
 
 /// What one pick is made from.
 pub struct Pick<'a> {
-    /// How many picks this set has seen before.
+    /// Where in its cycle the policy stands: how many requests this set has seen before, or anything for a retry.
     pub turn: u64,
     /// Indices that are out of question, ascending: where this request was already tried.
     pub avoid: &'a [usize],

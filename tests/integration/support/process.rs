@@ -1,0 +1,99 @@
+//! The real binary, with its log read line by line; killed when the test is over.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::wait::{in_time, until_some};
+
+/// A `millrace` process.
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Output {
+    let output = in_time("a command", command(arguments).output()).await;
+    output.expect("the binary runs")
+}
+
+impl Process {
+    /// Starts a command and leaves it running.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().expect("standard error is a pipe");
+        let lines = log.clone();
+        tokio::spawn(async move {
+            let mut reader = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Self { child, log }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a log line that contains `part`, after the first `skip` lines, and gives it.
+    pub(crate) async fn line_after(&self, skip: usize, part: &str) -> String {
+        let find = async || self.log().into_iter().skip(skip).find(|line| line.contains(part));
+        until_some(&format!("the log says {part:?}"), find).await
+    }
+
+    pub(crate) async fn line(&self, part: &str) -> String {
+        self.line_after(0, part).await
+    }
+
+    /// Waits until a gateway listens; where clients connect, and where operators do.
+    pub(crate) async fn listening(&self) -> (SocketAddr, SocketAddr) {
+        let line = self.line("the gateway listens").await;
+        let address = |key: &str| {
+            let value = line.split(' ').find_map(|word| word.strip_prefix(key));
+            let value = value.unwrap_or_else(|| panic!("{key} is not in {line:?}"));
+            value.parse().expect("it logs its addresses")
+        };
+        (address("listen="), address("admin="))
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("the process runs").to_string();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -s {name} {pid}")])
+            .status()
+            .await;
+        assert!(sent.expect("kill runs").success(), "{name} was not sent to {pid}");
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("the system knows its children")
+            .is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let status = in_time("the end of the process", self.child.wait()).await;
+        status.expect("the system knows its children")
+    }
+}
