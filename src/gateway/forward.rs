@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::http::uri::{PathAndQuery, Scheme};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
@@ -74,6 +75,25 @@ enum Tried {
     },
 }
 
+impl Forwarded {
+    /// The answer for the client, which tells who gave it and after how many tries.
+    pub fn into_response(self) -> Response<Body> {
+        let Self { result, outcome } = self;
+        let answered_by = outcome.worker.as_deref().filter(|_| result.is_ok());
+        let worker = answered_by.and_then(|id| HeaderValue::from_str(id).ok());
+        let mut response = result.unwrap_or_else(IntoResponse::into_response);
+        let told = response.headers_mut();
+        if let Some(worker) = worker {
+            told.insert(headers::WORKER, worker);
+        }
+        if outcome.attempts > 0 {
+            told.insert(headers::ATTEMPTS, HeaderValue::from(outcome.attempts));
+        }
+        response.extensions_mut().insert(outcome);
+        response
+    }
+}
+
 /// Sends `call` to one worker after the other until one answers, within attempts, budget and deadline.
 pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     gateway.budget.deposit(Instant::now());
@@ -94,9 +114,8 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
         outcome.worker = Some(endpoint.id.clone());
         outcome.attempts += 1;
         let (reason, answer) = match try_once(gateway, call, &endpoint).await {
-            Tried::Answered { mut response, code } => {
+            Tried::Answered { response, code } => {
                 outcome.code = Some(code);
-                tell_who_answered(&mut response, &endpoint, outcome.attempts);
                 return Forwarded {
                     result: Ok(response),
                     outcome,
@@ -114,6 +133,7 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
         tried.push(endpoint);
         next = pick(gateway, &call.target, &tried);
         if next.is_err() || !may_retry(gateway, outcome.attempts) {
+            outcome.code = answer.is_ok().then_some(reason.as_str());
             return Forwarded {
                 result: answer,
                 outcome,
@@ -171,14 +191,6 @@ pub(super) fn refusal(no_route: NoRoute, target: &Target) -> ApiError {
 /// A name from a client, for a message: a name of four megabytes is not sent back.
 fn shortened(name: &str) -> String {
     name.chars().take(crate::model::name::MAX_NAME_LENGTH).collect()
-}
-
-fn tell_who_answered(response: &mut Response<Body>, endpoint: &Endpoint, attempts: u32) {
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&endpoint.id) {
-        headers.insert(headers::WORKER, id);
-    }
-    headers.insert(headers::ATTEMPTS, HeaderValue::from(attempts));
 }
 
 async fn try_once(gateway: &Gateway, call: &Call, endpoint: &Arc<Endpoint>) -> Tried {

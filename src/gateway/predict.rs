@@ -69,7 +69,7 @@ pub async fn model_detail(
         })
     });
     match call {
-        Ok(call) => finish(forward(&gateway, &call).await),
+        Ok(call) => forward(&gateway, &call).await.into_response(),
         Err(error) => error.into_response(),
     }
 }
@@ -93,7 +93,7 @@ async fn predict(gateway: &Gateway, target: Option<Target>, request: Request) ->
     let meter = Meter::begin(&gateway.metrics);
     let forwarded = admitted(gateway, target, request).await;
     meter.finish(&forwarded);
-    finish(forwarded)
+    forwarded.into_response()
 }
 
 async fn admitted(gateway: &Gateway, target: Option<Target>, request: Request) -> Forwarded {
@@ -145,12 +145,6 @@ fn headers_to_worker(request: &Request) -> HeaderMap {
         passed.insert(headers::REQUEST_ID, id);
     }
     passed
-}
-
-fn finish(forwarded: Forwarded) -> Response {
-    let mut response = forwarded.result.unwrap_or_else(IntoResponse::into_response);
-    response.extensions_mut().insert(forwarded.outcome);
-    response
 }
 
 /// Counts one request, however it ends: a client that leaves drops the handler, and the meter with it.

@@ -136,6 +136,9 @@ async fn a_refusal_with_nowhere_else_to_go_is_the_answer() {
         .await;
     let answer = gateway.client.predict().await;
     answer.assert_error(503, "draining");
+    assert_eq!((answer.worker(), answer.attempts()), ("a", "1"));
+    let counted = gateway.metric(r#"millrace_gateway_requests_total{code="draining",model="iris"}"#);
+    assert_eq!(counted.await, 1.0);
 }
 
 #[tokio::test]
@@ -202,6 +205,8 @@ async fn a_request_is_tried_so_many_times_and_on_each_worker_once() {
         let counts = workers.each_ref().map(FakeWorker::count);
         let answer = gateway.client.predict().await;
         answer.assert_error(502, "upstream_failed");
+        assert_eq!(answer.attempts(), attempts.to_string());
+        assert_eq!(answer.worker(), "", "nobody answered");
         let after: usize = workers.iter().map(FakeWorker::count).sum();
         assert_eq!(after - before, attempts as usize);
         let per_worker = workers
