@@ -10,3 +10,4 @@ mod worker_models;
 mod worker_predict;
 mod gateway_balancing;
 mod gateway_failures;
+mod gateway_health;

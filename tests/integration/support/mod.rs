@@ -1,13 +1,9 @@
-//! What the tests stand on.
-
-pub(crate) mod client;
-pub(crate) mod graph;
-pub(crate) mod wait;
-pub(crate) mod worker;
-//! What the tests stand on: scriptable workers, gateways on free ports, clients, processes.
+//! What the tests stand on: scriptable workers, gateways and workers on free ports, clients, processes.
 
 pub(crate) mod client;
 pub(crate) mod fake_worker;
 pub(crate) mod gateway;
+pub(crate) mod graph;
 pub(crate) mod process;
 pub(crate) mod wait;
+pub(crate) mod worker;
