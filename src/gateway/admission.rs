@@ -1,7 +1,13 @@
 //! Refuses what does not fit, at once, instead of letting everybody wait.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use prometheus::IntGauge;
 
 use crate::api::error::{ApiError, ErrorCode};
@@ -9,40 +15,81 @@ use crate::api::error::{ApiError, ErrorCode};
 /// Counts the requests that were let in.
 #[derive(Debug)]
 pub struct Admission {
-    inside: AtomicUsize,
+    inside: Arc<AtomicUsize>,
     gauge: IntGauge,
 }
 
 /// One admitted request; its place is free again when this goes.
 #[derive(Debug)]
-pub struct Admitted<'a>(&'a Admission);
+pub struct Admitted {
+    inside: Arc<AtomicUsize>,
+    gauge: IntGauge,
+}
 
 impl Admission {
     /// Nobody is in yet; `gauge` shows how many are.
     #[must_use]
     pub fn new(gauge: IntGauge) -> Self {
         Self {
-            inside: AtomicUsize::new(0),
+            inside: Arc::default(),
             gauge,
         }
     }
 
     /// Lets a request in while fewer than `limit` are.
-    pub fn enter(&self, limit: usize) -> Result<Admitted<'_>, ApiError> {
+    pub fn enter(&self, limit: usize) -> Result<Admitted, ApiError> {
         if self.inside.fetch_add(1, Ordering::Relaxed) >= limit {
             self.inside.fetch_sub(1, Ordering::Relaxed);
             let message = format!("{limit} requests are in flight, which is the limit of this gateway");
             return Err(ApiError::new(ErrorCode::Overloaded, message));
         }
         self.gauge.inc();
-        Ok(Admitted(self))
+        Ok(Admitted {
+            inside: self.inside.clone(),
+            gauge: self.gauge.clone(),
+        })
     }
 }
 
-impl Drop for Admitted<'_> {
+impl Admitted {
+    /// `body`, with which the request keeps its place: an answer that is passed on as it comes is still in flight.
+    pub fn until_end_of(self, body: Body) -> Body {
+        Body::new(Guarded {
+            body,
+            _admitted: self,
+        })
+    }
+}
+
+impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Relaxed);
-        self.0.gauge.dec();
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.dec();
+    }
+}
+
+struct Guarded {
+    body: Body,
+    _admitted: Admitted,
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -91,21 +91,15 @@ fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, Ap
 
 async fn predict(gateway: &Gateway, target: Option<Target>, request: Request) -> Response {
     let meter = Meter::begin(&gateway.metrics);
-    let forwarded = admitted(gateway, target, request).await;
-    meter.finish(&forwarded);
-    forwarded.into_response()
-}
-
-async fn admitted(gateway: &Gateway, target: Option<Target>, request: Request) -> Forwarded {
-    let settings = gateway.settings();
-    let _admitted = match gateway.admission.enter(settings.max_in_flight) {
+    let admitted = match gateway.admission.enter(gateway.settings().max_in_flight) {
         Ok(admitted) => admitted,
-        Err(error) => return refused(error),
+        Err(error) => return meter.finish(refused(error)),
     };
-    match read_call(gateway, target, request).await {
+    let forwarded = match read_call(gateway, target, request).await {
         Ok(call) => forward(gateway, &call).await,
         Err(error) => refused(error),
-    }
+    };
+    meter.finish(forwarded).map(|body| admitted.until_end_of(body))
 }
 
 fn refused(error: ApiError) -> Forwarded {
@@ -163,12 +157,13 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn finish(mut self, forwarded: &Forwarded) {
+    fn finish(mut self, forwarded: Forwarded) -> Response {
         let code = match &forwarded.result {
             Ok(_) => forwarded.outcome.code.unwrap_or("ok"),
             Err(error) => error.code.as_str(),
         };
         self.count(forwarded.outcome.model.as_deref().unwrap_or(UNKNOWN_MODEL), code);
+        forwarded.into_response()
     }
 
     fn count(&mut self, model: &str, code: &str) {

@@ -1,6 +1,6 @@
 //! Clients: one that speaks HTTP well, and one that writes bytes.
 
-use std::fmt::Debug;
+use std::io;
 use std::net::SocketAddr;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::wait::in_time;
 
@@ -168,42 +169,72 @@ impl Answer {
 }
 
 /// A connection that writes what it is told.
-pub(crate) struct RawConnection(TcpStream);
+pub(crate) struct RawConnection {
+    reader: RawReader,
+    writer: RawWriter,
+}
+
+/// The half of a [`RawConnection`] that reads.
+pub(crate) struct RawReader(OwnedReadHalf);
+
+/// The half of a [`RawConnection`] that writes.
+pub(crate) struct RawWriter(OwnedWriteHalf);
 
 impl RawConnection {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.expect("the server accepts"))
+        let stream = TcpStream::connect(address).await.expect("the server accepts");
+        let (reader, writer) = stream.into_split();
+        Self {
+            reader: RawReader(reader),
+            writer: RawWriter(writer),
+        }
+    }
+
+    pub(crate) fn split(self) -> (RawReader, RawWriter) {
+        (self.reader, self.writer)
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_write(bytes).await.expect("the server reads");
     }
 
-    /// Fails where the server has closed the connection.
-    pub(crate) async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        self.0.write_all(bytes.as_ref()).await
+    pub(crate) async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.writer.try_write(bytes).await
     }
 
-    /// Everything until the server closes the connection.
     pub(crate) async fn read_to_end(&mut self) -> String {
-        let mut bytes = Vec::new();
-        // A reset ends it as well as a close does.
-        let _ = in_time("the end of a connection", self.0.read_to_end(&mut bytes)).await;
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.reader.read_to_end().await
     }
 
-    /// One answer with a Content-Length; its head and its body. Empty where the connection was closed instead.
+    /// One answer with a Content-Length; its head and its body. Where the connection was closed instead: what came.
     pub(crate) async fn read_answer(&mut self) -> (String, String) {
         let mut bytes = Vec::new();
         loop {
             if let Some(answer) = split_answer(&bytes) {
                 return answer;
             }
-            let read = in_time("an answer", self.0.read_buf(&mut bytes)).await;
+            let read = in_time("an answer", self.reader.0.read_buf(&mut bytes)).await;
             if read.unwrap_or_default() == 0 {
                 return (String::from_utf8_lossy(&bytes).into_owned(), String::new());
             }
         }
+    }
+}
+
+impl RawWriter {
+    /// Fails where the server has closed the connection.
+    pub(crate) async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.write_all(bytes.as_ref()).await
+    }
+}
+
+impl RawReader {
+    /// Everything until the server closes the connection.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // A reset ends it as well as a close does.
+        let _ = in_time("the end of a connection", self.0.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
