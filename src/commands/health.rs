@@ -44,7 +44,8 @@ fn parse(text: &str) -> Result<Uri, Failure> {
     } else {
         format!("http://{text}")
     };
-    let is_bare = !with_scheme["http://".len().min(with_scheme.len())..].contains('/');
+    let after_scheme = with_scheme.split_once("://").map_or("", |(_, rest)| rest);
+    let is_bare = !after_scheme.contains('/');
     let whole = if is_bare {
         format!("{with_scheme}/readyz")
     } else {
@@ -86,7 +87,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), url);
         }
-        for text in ["https://localhost", "", "http://", "::"] {
+        for text in ["https://localhost", "", "http://", "::", "x://aa\u{e9}"] {
             assert!(matches!(parse(text), Err(Failure::Usage(_))), "{text}");
         }
     }

@@ -156,7 +156,7 @@ mod tests {
             "gateway.workers[1].weight: expected a whole number, 0 or more; found -1",
             r#"gateway.workers[1].id: "a" is taken by another worker"#,
             r#"gateway.policy: expected one of round_robin, random, weighted; found "fastest""#,
-            r#"gateway.deadline: expected a duration such as "250ms" or "10s"; found "soon""#,
+            r#"gateway.deadline: expected a duration such as "250ms" or "10s", at most "365d"; found "soon""#,
             "gateway.max_in_flight: expected a whole number, 1 or more; found 0",
             r#"gateway.health.rise: expected a whole number, 0 or more; found "twice""#,
             "gateway.polcy: unknown key; did you mean policy?",

@@ -94,12 +94,16 @@ impl Setting for f64 {
     }
 }
 
+/// The longest duration. Clocks cannot hold the longest that can be written: adding it to now would panic.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Setting for Duration {
     fn expected() -> String {
-        "a duration such as \"250ms\" or \"10s\"".into()
+        "a duration such as \"250ms\" or \"10s\", at most \"365d\"".into()
     }
     fn read(value: &Value) -> Option<Self> {
-        humantime::parse_duration(value.as_str()?).ok()
+        let duration = humantime::parse_duration(value.as_str()?).ok()?;
+        (duration <= LONGEST).then_some(duration)
     }
 }
 

@@ -8,6 +8,7 @@ mod worker_batching;
 mod worker_drain;
 mod worker_models;
 mod worker_predict;
+mod command_line;
 mod gateway_bad_input;
 mod gateway_balancing;
 mod gateway_failures;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::wait::{in_time, until_some};
 
@@ -13,6 +14,7 @@ use super::wait::{in_time, until_some};
 pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -38,13 +40,13 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().expect("standard error is a pipe");
         let lines = log.clone();
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut reader = BufReader::new(stderr).lines();
             while let Ok(Some(line)) = reader.next_line().await {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        Self { child, log }
+        Self { child, log, reader }
     }
 
     /// What it has logged so far.
@@ -91,9 +93,12 @@ impl Process {
             .is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the end of its log.
     pub(crate) async fn end(&mut self) -> ExitStatus {
         let status = in_time("the end of the process", self.child.wait()).await;
+        in_time("the end of the log", &mut self.reader)
+            .await
+            .expect("the log is read");
         status.expect("the system knows its children")
     }
 }
