@@ -13,16 +13,16 @@
 //! | module | what it holds | uses |
 //! |---|---|---|
 //! | [`cli`], [`commands`] | the command line; wiring of parts into a process | everything below |
-//! | [`config`] | TOML and environment → checked types | — |
+//! | [`config`] | TOML and environment → checked types | model (names) |
 //! | [`api`] | wire types and the error table, serde only | — |
-//! | [`gateway`] | admission, policies, health, retry, forwarding, admin | api, config, telemetry, http |
+//! | [`gateway`] | admission, policies, health, retry, forwarding, admin | api, config, model (names), telemetry, http |
 //! | [`worker`] | validation, batching, the registry of models | api, config, model, engine, telemetry, http |
 //! | [`model`] | signature, tensor, repository, artifact; no HTTP | — |
 //! | [`engine`] | runs a graph | model |
 //! | [`supervisor`] | starts and watches worker processes | config, http |
 //! | [`training`] | fits models and writes artifacts | model, engine |
 //! | [`telemetry`] | every metric declared once; logging | config |
-//! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, telemetry |
+//! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, config |
 //!
 //! A test (`tests/integration/architecture.rs`) reads the `use crate::` lines and keeps it so.
 
