@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use super::start::{bind, load, runtime};
@@ -30,11 +31,7 @@ pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
         )
         .with_flag("gateway.policy", arguments.policy.clone());
     let config = load(&layers, arguments.config.as_deref())?;
-    if config.gateway.workers.is_empty() {
-        return Err(Failure::usage(
-            "gateway.workers: is empty; expected at least one [[gateway.workers]] with id and url",
-        ));
-    }
+    config.gateway.require_workers().map_err(Failure::usage)?;
     logging::start(&config.telemetry, None);
     runtime(config.gateway.threads)?.block_on(async {
         let mut termination = Termination::listen().map_err(Failure::failed)?;
@@ -72,6 +69,11 @@ impl Front {
         membership: Membership,
     ) -> Result<Self, Failure> {
         let settings = &config.gateway;
+        // Before a log line tells anybody that there is a process to signal.
+        let hangup = file
+            .map(|_| signal(SignalKind::hangup()))
+            .transpose()
+            .map_err(Failure::failed)?;
         let public = bind("gateway.listen", settings.listen).await?;
         let admin = bind("gateway.admin", settings.admin).await?;
         let addresses = (public.local_addr(), admin.local_addr());
@@ -81,13 +83,14 @@ impl Front {
         }
         let access_log = AccessLog(config.telemetry.access_log);
         let admin_drain = Drain::new();
-        let follower = file.map(|file| {
+        let follower = file.zip(hangup).map(|(file, hangup)| {
             tokio::spawn(follow(
                 gateway.clone(),
                 file.to_owned(),
                 layers,
                 settings.clone(),
                 membership,
+                hangup,
             ))
         });
         Ok(Self {

@@ -10,7 +10,7 @@ use axum::http::uri::{Authority, Scheme};
 use serde::Serialize;
 use toml::Value;
 
-use super::section::Section;
+use super::section::{ConfigError, ConfigErrors, Section};
 use super::setting::{Setting, authority_text, duration_text};
 use super::worker::{at_least_one, default_model, positive};
 use super::{HttpConfig, ShutdownConfig};
@@ -168,6 +168,19 @@ impl GatewayConfig {
         }
         section.finish();
         config
+    }
+}
+
+impl GatewayConfig {
+    /// Refuses a configuration without workers, where nobody else starts some.
+    pub fn require_workers(&self) -> Result<(), ConfigErrors> {
+        if !self.workers.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigErrors(vec![ConfigError {
+            key: "gateway.workers".into(),
+            problem: "is empty; expected at least one [[gateway.workers]] with id and url".into(),
+        }]))
     }
 }
 

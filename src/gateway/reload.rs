@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Gateway;
@@ -28,14 +28,16 @@ pub enum Membership {
     Supervised,
 }
 
-/// Follows the file at `path`, and takes it over again on SIGHUP, until the task is dropped. `layers` are the sources
-/// without the file; `running` is the configuration that the process started with.
+/// Follows the file at `path`, and takes it over again on each `hangup` (SIGHUP, heard before anybody can send it),
+/// until the task is dropped. `layers` are the sources without the file; `running` is the configuration that the
+/// process started with.
 pub async fn follow(
     gateway: Arc<Gateway>,
     path: PathBuf,
     layers: Layers,
     running: GatewayConfig,
     membership: Membership,
+    mut hangup: Signal,
 ) {
     let mut follower = Follower {
         gateway,
@@ -43,10 +45,6 @@ pub async fn follow(
         layers,
         running,
         membership,
-    };
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::warn!("SIGHUP cannot be heard; the configuration file is still followed");
-        return;
     };
     let mut text = std::fs::read_to_string(&follower.path).ok();
     let mut ticks = interval(INTERVAL);
@@ -112,7 +110,11 @@ impl Follower {
 
     fn read(&self) -> Result<GatewayConfig, ConfigErrors> {
         let layers = self.layers.clone().with_file(Some(&self.path))?;
-        Ok(Config::check(&layers)?.gateway)
+        let config = Config::check(&layers)?.gateway;
+        if self.membership == Membership::Configured {
+            config.require_workers()?;
+        }
+        Ok(config)
     }
 }
 

@@ -1,1 +1,342 @@
-//! .
+//! The real `millrace gateway`: takes over its configuration while it runs, and ends without cutting anybody off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::support::client::{Answer, Client, RawConnection};
+use crate::support::fake_worker::FakeWorker;
+use crate::support::gateway::metric_in;
+use crate::support::process::Process;
+use crate::support::wait::{in_time, until, until_some};
+
+/// A gateway process with its configuration file.
+struct Running {
+    process: Process,
+    client: Client,
+    admin: Client,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+/// A configuration with these keys of `[gateway]` and these workers.
+fn text(keys: &str, workers: &[(&FakeWorker, u32)]) -> String {
+    let entry = |(worker, weight): &(&FakeWorker, u32)| {
+        let (id, address) = (worker.id, worker.address);
+        format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{address}\"\nweight = {weight}\n")
+    };
+    let workers: String = workers.iter().map(entry).collect();
+    format!(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nhealth.interval = \"50ms\"\n{keys}\n{workers}\
+         [telemetry]\naccess_log = false\n"
+    )
+}
+
+/// Writes a file in one step, as editors and ConfigMaps do.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+impl Running {
+    async fn start(keys: &str, workers: &[(&FakeWorker, u32)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("millrace.toml");
+        fs::write(&file, text(keys, workers)).unwrap();
+        let process = Process::start(&["gateway", "--config", file.to_str().unwrap()]);
+        let (address, admin) = process.listening().await;
+        let running = Self {
+            process,
+            client: Client::new(address),
+            admin: Client::new(admin),
+            file,
+            _folder: folder,
+        };
+        running.until_up(workers.len()).await;
+        running
+    }
+
+    fn rewrite(&self, keys: &str, workers: &[(&FakeWorker, u32)]) {
+        replace(&self.file, &text(keys, workers));
+    }
+
+    async fn workers(&self) -> Vec<Value> {
+        let shown = self.admin.get("/admin/workers").await.assert_ok().json();
+        shown["workers"].as_array().cloned().unwrap_or_default()
+    }
+
+    async fn until_up(&self, count: usize) {
+        until_some(&format!("{count} workers take requests"), async || {
+            let workers = self.workers().await;
+            let up = workers.iter().filter(|worker| worker["state"] == "up").count();
+            (up == count && workers.len() == count).then_some(())
+        })
+        .await;
+    }
+
+    async fn metric(&self, series: &str) -> f64 {
+        metric_in(&self.client.get("/metrics").await.assert_ok().text(), series)
+    }
+
+    async fn until_reloads(&self, outcome: &str, count: f64) {
+        let series = format!("millrace_gateway_config_reloads_total{{outcome=\"{outcome}\"}}");
+        until_some(&format!("{count} reloads were {outcome}"), async || {
+            (self.metric(&series).await >= count).then_some(())
+        })
+        .await;
+    }
+
+    fn predict_meanwhile(&self) -> JoinHandle<Answer> {
+        let client = self.client.clone();
+        tokio::spawn(async move { client.predict().await })
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_the_file_takes_effect_without_a_restart() {
+    let [a, b, c] = &FakeWorker::start_many().await;
+    let gateway = Running::start("policy = \"round_robin\"", &[(a, 1), (b, 1)]).await;
+    assert_eq!(gateway.client.who_answers(10).await.matches('a').count(), 5);
+
+    gateway.rewrite("policy = \"weighted\"", &[(a, 3), (b, 1)]);
+    gateway.until_reloads("applied", 1.0).await;
+    assert_eq!(gateway.client.who_answers(8).await.matches('a').count(), 6);
+
+    gateway.rewrite("policy = \"weighted\"", &[(a, 3), (b, 1), (c, 1)]);
+    gateway.until_reloads("applied", 2.0).await;
+    gateway.until_up(3).await;
+    let who = gateway.client.who_answers(10).await;
+    assert!("abacaabacaabaca".contains(&who), "{who}");
+
+    gateway.rewrite("policy = \"weighted\"", &[(c, 1)]);
+    gateway.until_reloads("applied", 3.0).await;
+    assert_eq!(gateway.client.who_answers(3).await, "ccc");
+    let probes = a.probes();
+    until("c was probed on", {
+        let before = c.probes();
+        move || c.probes() > before + 3
+    })
+    .await;
+    // One more may have been on its way.
+    assert!(
+        a.probes() <= probes + 1,
+        "who is no member any more is not probed"
+    );
+    assert!(gateway.metric("millrace_gateway_config_generation").await >= 3.0);
+}
+
+#[tokio::test]
+async fn a_removed_worker_finishes_what_it_has() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
+    a.hold();
+    let requests = [gateway.predict_meanwhile(), gateway.predict_meanwhile()];
+    until("one request is held", || a.inside() == 1).await;
+    gateway.rewrite("", &[(b, 1)]);
+    gateway.until_reloads("applied", 1.0).await;
+    gateway.until_up(1).await;
+    a.release();
+    let mut who = Vec::new();
+    for request in requests {
+        who.push(request.await.unwrap().assert_ok().worker().to_owned());
+    }
+    who.sort_unstable();
+    assert_eq!(who, ["a", "b"]);
+    assert_eq!(a.abandoned(), 0);
+}
+
+#[tokio::test]
+async fn sighup_reads_the_file_again() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
+    gateway.process.signal("HUP").await;
+    gateway.until_reloads("applied", 1.0).await;
+    gateway.rewrite("policy = \"weighted\"", &[(a, 1), (b, 0)]);
+    gateway.process.signal("HUP").await;
+    gateway.until_reloads("applied", 2.0).await;
+    assert_eq!(gateway.client.who_answers(4).await, "aaaa");
+}
+
+#[tokio::test]
+async fn sighup_right_after_the_start_ends_nobody() {
+    let worker = FakeWorker::start("a").await;
+    for _ in 0..5 {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("millrace.toml");
+        fs::write(&file, text("", &[(&worker, 1)])).unwrap();
+        let mut process = Process::start(&["gateway", "--config", file.to_str().unwrap()]);
+        process.line("the gateway listens").await;
+        process.signal("HUP").await;
+        process.line("the configuration was taken over").await;
+        assert!(process.is_running());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_file_keeps_the_old_one_in_force_and_says_why() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Running::start("policy = \"weighted\"", &[(a, 3), (b, 1)]).await;
+    let wrong = [
+        (
+            text("policy = \"fastest\"", &[(a, 1), (b, 1)]),
+            "gateway.policy: expected one of",
+        ),
+        (text("polcy = \"random\"", &[(a, 1)]), "did you mean policy?"),
+        (text("", &[(a, 0), (b, 0)]), "every weight is 0"),
+        (text("", &[]), "gateway.workers: is empty"),
+        ("[gateway".to_owned(), "not TOML"),
+    ];
+    for (index, (text, reason)) in wrong.iter().enumerate() {
+        let lines = gateway.process.log().len();
+        replace(&gateway.file, text);
+        gateway.until_reloads("refused", (index + 1) as f64).await;
+        gateway.process.line_after(lines, "stays in force").await;
+        gateway.process.line_after(lines, reason).await;
+        assert_eq!(
+            gateway.client.who_answers(8).await.matches('a').count(),
+            6,
+            "{reason}"
+        );
+    }
+    let lines = gateway.process.log().len();
+    fs::remove_file(&gateway.file).unwrap();
+    gateway.process.signal("HUP").await;
+    gateway.process.line_after(lines, "cannot be read").await;
+
+    gateway.rewrite("policy = \"round_robin\"", &[(a, 3), (b, 1)]);
+    gateway.until_reloads("applied", 1.0).await;
+    assert_eq!(
+        gateway.client.who_answers(8).await.matches('a').count(),
+        4,
+        "a good one is taken over again"
+    );
+}
+
+#[tokio::test]
+async fn what_an_operator_has_set_survives_an_edit_of_something_else() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
+    let policy = serde_json::json!({"policy": "weighted"});
+    gateway.admin.put("/admin/policy", &policy).await.assert_ok();
+    gateway.rewrite("max_in_flight = 99", &[(a, 1), (b, 1)]);
+    gateway.until_reloads("applied", 1.0).await;
+    let shown = gateway.admin.get("/admin/config").await.json();
+    assert_eq!(
+        (&shown["max_in_flight"], &shown["policy"]),
+        (&99.into(), &"weighted".into())
+    );
+}
+
+#[tokio::test]
+async fn changes_that_need_a_restart_are_told() {
+    let worker = FakeWorker::start("a").await;
+    let gateway = Running::start("", &[(&worker, 1)]).await;
+    gateway.rewrite("header_timeout = \"5s\"", &[(&worker, 1)]);
+    let line = gateway
+        .process
+        .line("this change takes effect at the next start")
+        .await;
+    assert!(line.contains("gateway.header_timeout"), "{line}");
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_was_accepted_and_says_so_first() {
+    let worker = FakeWorker::start("a").await;
+    let mut gateway = Running::start(
+        "shutdown.delay = \"600ms\"\nshutdown.grace = \"10s\"",
+        &[(&worker, 1)],
+    )
+    .await;
+    gateway.client.get("/readyz").await.assert_ok();
+    worker.hold();
+    let held: Vec<_> = (0..5).map(|_| gateway.predict_meanwhile()).collect();
+    until("all are held", || worker.inside() == 5).await;
+
+    gateway.process.signal("TERM").await;
+    until_some("it says that it drains", async || {
+        let answer = gateway.client.get("/readyz").await;
+        (answer.status == 503).then(|| {
+            answer.assert_error(503, "draining");
+            assert_eq!(answer.header("retry-after"), "1");
+        })
+    })
+    .await;
+    // While balancers still notice, requests are still taken.
+    let late = gateway.predict_meanwhile();
+    until("the late one came through", || worker.inside() == 6).await;
+    gateway.process.line("the gateway is shutting down").await;
+    until_some("nobody is accepted any more", async || {
+        let request = gateway.client.request(axum::http::Method::GET, "/livez", "");
+        gateway.client.try_send(request).await.is_err().then_some(())
+    })
+    .await;
+    assert!(gateway.process.is_running(), "requests are still in flight");
+
+    worker.release();
+    for request in held {
+        request.await.unwrap().assert_ok();
+    }
+    late.await.unwrap().assert_ok();
+    assert_eq!(gateway.process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn connections_that_wait_for_nothing_do_not_hold_up_the_end() {
+    let worker = FakeWorker::start("a").await;
+    let mut gateway = Running::start("shutdown.grace = \"15s\"", &[(&worker, 1)]).await;
+    let (address, _) = gateway.process.listening().await;
+    let mut never_used = RawConnection::open(address).await;
+    let mut idle = RawConnection::open(address).await;
+    idle.write("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(idle.read_answer().await.0.starts_with("HTTP/1.1 200"));
+    let mut begun = RawConnection::open(address).await;
+    begun.write("POST /predict HTTP/1.1\r\nHo").await;
+
+    let signalled = Instant::now();
+    gateway.process.signal("TERM").await;
+    assert_eq!(gateway.process.end().await.code(), Some(0));
+    assert!(
+        signalled.elapsed().as_secs_f64() < 5.0,
+        "{:?}",
+        signalled.elapsed()
+    );
+    for connection in [&mut never_used, &mut idle, &mut begun] {
+        assert_eq!(connection.read_to_end().await, "");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_finish_within_the_grace_period_is_cut_off() {
+    let worker = FakeWorker::start("a").await;
+    let mut gateway = Running::start("shutdown.grace = \"300ms\"", &[(&worker, 1)]).await;
+    worker.hold();
+    let (address, _) = gateway.process.listening().await;
+    let mut connection = RawConnection::open(address).await;
+    connection
+        .write("POST /models/iris/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+        .await;
+    until("it is held", || worker.inside() == 1).await;
+    gateway.process.signal("TERM").await;
+    assert_eq!(gateway.process.end().await.code(), Some(0));
+    gateway.process.line("the grace period is over").await;
+    assert_eq!(connection.read_to_end().await, "");
+}
+
+#[tokio::test]
+async fn whoever_asks_a_second_time_does_not_have_to_wait() {
+    let worker = FakeWorker::start("a").await;
+    let mut gateway = Running::start("shutdown.grace = \"1h\"", &[(&worker, 1)]).await;
+    worker.hold();
+    let held = gateway.predict_meanwhile();
+    until("it is held", || worker.inside() == 1).await;
+    gateway.process.signal("INT").await;
+    gateway.process.line("the gateway is shutting down").await;
+    gateway.process.signal("INT").await;
+    assert_eq!(in_time("its end", gateway.process.end()).await.code(), Some(1));
+    held.abort();
+}

@@ -2,14 +2,9 @@
 
 mod support;
 
-mod engine;
-mod worker_bad_input;
-mod worker_batching;
-mod worker_drain;
-mod worker_models;
-mod worker_predict;
 mod architecture;
 mod command_line;
+mod engine;
 mod gateway_admin;
 mod gateway_bad_input;
 mod gateway_balancing;
@@ -18,3 +13,9 @@ mod gateway_headers;
 mod gateway_health;
 mod gateway_limits;
 mod gateway_metrics;
+mod gateway_process;
+mod worker_bad_input;
+mod worker_batching;
+mod worker_drain;
+mod worker_models;
+mod worker_predict;
