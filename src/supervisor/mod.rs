@@ -61,7 +61,12 @@ async fn keep(index: usize, command: Arc<WorkerCommand>, drain: Drain, changed: 
     let mut backoff = Backoff::default();
     while !drain.is_closing() {
         let started = Instant::now();
-        match WorkerProcess::start(&command, &id).await {
+        let start = tokio::select! {
+            start = WorkerProcess::start(&command, &id) => start,
+            // Who is dropped while it starts is killed: it cannot have a request yet.
+            () = drain.reached(Phase::Closing) => break,
+        };
+        match start {
             Err(error) => tracing::error!(worker = id, %error, "the worker could not be started"),
             Ok(mut worker) => {
                 let member = EndpointConfig {

@@ -61,13 +61,14 @@ fn files() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     let mut folders = vec![source()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(folder).expect("the source can be read") {
+            let path = entry.expect("the source can be read").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned();
-                files.insert(name, code_of(&std::fs::read_to_string(&path).unwrap()));
+                let name = path.strip_prefix(source()).expect("it lies in the source");
+                let text = std::fs::read_to_string(&path).expect("the source can be read");
+                files.insert(name.display().to_string(), code_of(&text));
             }
         }
     }

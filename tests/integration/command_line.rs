@@ -12,7 +12,7 @@ use crate::support::process::{Process, run};
 
 fn file(folder: &TempDir, text: &str) -> PathBuf {
     let path = folder.path().join("millrace.toml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("a file can be written");
     path
 }
 

@@ -305,15 +305,15 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
     is_held.wait_for(|is_held| !is_held).await.map_err(|_| Cut)?;
     visit.end();
     let behaviour = lock(&shared.behaviour).clone();
-    let mut response = behave(behaviour, shared.id)?;
+    let mut response = behave(&behaviour, shared.id)?;
     for (name, value) in lock(&shared.extra_headers).iter() {
         response.headers_mut().append(name, value.clone());
     }
     Ok(response)
 }
 
-fn behave(behaviour: Behaviour, id: &str) -> Result<Response<Body>, Cut> {
-    Ok(match behaviour {
+fn behave(behaviour: &Behaviour, id: &str) -> Result<Response<Body>, Cut> {
+    Ok(match *behaviour {
         Behaviour::Answer => {
             let answer = json!({"model": "iris", "version": "1", "predictions": ["setosa"], "worker": id});
             response(StatusCode::OK, answer.to_string())

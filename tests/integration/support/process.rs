@@ -29,6 +29,19 @@ pub(crate) async fn run(arguments: &[&str]) -> Output {
     output.expect("the binary runs")
 }
 
+/// Sends a signal, by its name, to some process.
+pub(crate) async fn signal(pid: u32, name: &str) {
+    let kill = format!("kill -s {name} {pid}");
+    let sent = Command::new("sh").args(["-c", &kill]).status().await;
+    assert!(sent.expect("a shell runs").success(), "{kill}");
+}
+
+/// Whether a process runs; one that has ended and waits for its parent to notice does not.
+pub(crate) fn is_running(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    status.is_ok_and(|status| !status.contains(") Z "))
+}
+
 impl Process {
     /// Starts a command and leaves it running.
     pub(crate) fn start(arguments: &[&str]) -> Self {
@@ -77,12 +90,7 @@ impl Process {
 
     /// Sends a signal by its name.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("the process runs").to_string();
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -s {name} {pid}")])
-            .status()
-            .await;
-        assert!(sent.expect("kill runs").success(), "{name} was not sent to {pid}");
+        signal(self.child.id().expect("the process runs"), name).await;
     }
 
     /// Whether it still runs.
