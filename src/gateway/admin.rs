@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Duration, Instant};
@@ -129,8 +129,8 @@ pub async fn change_policy(
         );
         ApiError::new(ErrorCode::InvalidInput, message)
     })?;
-    let before = gateway.settings().policy;
-    gateway.set_policy(wanted);
+    let before = gateway.pool.snapshot().policy;
+    gateway.pool.set_policy(wanted);
     tracing::info!(%before, after = %wanted, by = "admin", "the policy was changed");
     Ok(policy(State(gateway)).await)
 }
@@ -155,7 +155,10 @@ pub async fn change_worker(
         return Err(ApiError::new(ErrorCode::InvalidInput, message));
     }
     if let Some(weight) = change.weight {
-        gateway.set_weight(&id, weight).map_err(|error| refused(&error))?;
+        gateway
+            .pool
+            .set_weight(&id, weight)
+            .map_err(|error| refused(&error))?;
     }
     if let Some(drain) = change.drain {
         gateway
@@ -177,7 +180,7 @@ fn refused(error: &PoolError) -> ApiError {
 
 /// `GET /admin/config`
 pub async fn config(State(gateway): State<Arc<Gateway>>) -> Response {
-    reply::json(&*gateway.settings()).into_response()
+    reply::json(&gateway.settings_in_force())
 }
 
 async fn read<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {

@@ -31,9 +31,9 @@ use tokio::time::Instant;
 use self::admission::Admission;
 use self::client::WorkerClient;
 use self::endpoint::Endpoint;
-use self::pool::{Pool, PoolError};
+use self::pool::Pool;
 use self::retry::RetryBudget;
-use crate::config::{EndpointConfig, GatewayConfig, PolicyName};
+use crate::config::{EndpointConfig, GatewayConfig};
 use crate::http::drain::Drain;
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
@@ -76,7 +76,7 @@ impl Gateway {
         gateway
     }
 
-    /// The settings in force.
+    /// The settings as the configuration has them.
     #[must_use]
     pub fn settings(&self) -> Arc<GatewayConfig> {
         self.settings.load_full()
@@ -99,31 +99,22 @@ impl Gateway {
         }
     }
 
-    /// Puts another policy in force.
-    pub fn set_policy(&self, policy: PolicyName) {
-        self.change_settings(|settings| settings.policy = policy);
-        self.pool.set_policy(policy);
-    }
-
-    /// Gives one worker another weight.
-    pub fn set_weight(&self, id: &str, weight: u32) -> Result<(), PoolError> {
-        self.pool.set_weight(id, weight)?;
-        self.change_settings(|settings| {
-            settings
+    /// The settings with the policy and the weights that are in force: those are the pool's, which an operator can
+    /// change.
+    #[must_use]
+    pub fn settings_in_force(&self) -> GatewayConfig {
+        let mut settings = GatewayConfig::clone(&self.settings());
+        settings.policy = self.pool.snapshot().policy;
+        for member in self.pool.members() {
+            let worker = settings
                 .workers
                 .iter_mut()
-                .filter(|worker| worker.id == id)
-                .for_each(|worker| worker.weight = weight);
-        });
-        Ok(())
-    }
-
-    fn change_settings(&self, change: impl Fn(&mut GatewayConfig)) {
-        self.settings.rcu(|current| {
-            let mut settings = GatewayConfig::clone(current);
-            change(&mut settings);
-            settings
-        });
+                .find(|worker| worker.id == *member.endpoint.id);
+            if let Some(worker) = worker {
+                worker.weight = member.weight;
+            }
+        }
+        settings
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its share under weighted policies; 0 takes nothing.
     pub weight: u32,
+    /// Its weight in the list that named it last; another one now is the will of an operator.
+    listed_weight: u32,
     /// Whether an operator took it out.
     pub is_drained: bool,
     /// Whether it takes requests.
@@ -104,7 +106,8 @@ impl Pool {
         self.lock().list.clone()
     }
 
-    /// Makes `wanted` the members. One that stays at its address keeps its health, its models and its requests.
+    /// Makes `wanted` the members. One that stays at its address keeps its health, its models and its requests, and
+    /// the weight that an operator gave it, unless the list now says another one than before.
     pub fn set_members(&self, wanted: &[EndpointConfig]) -> Changes {
         let mut changes = Changes::default();
         self.change(|members| {
@@ -114,10 +117,7 @@ impl Pool {
                     *member.endpoint.id == config.id && member.endpoint.authority == config.authority
                 };
                 let member = match before.iter().position(stays) {
-                    Some(index) => Member {
-                        weight: config.weight,
-                        ..before.swap_remove(index)
-                    },
+                    Some(index) => before.swap_remove(index).relisted(config.weight),
                     None => {
                         let endpoint = Endpoint::new(
                             &config.id,
@@ -245,10 +245,23 @@ impl Member {
         Self {
             endpoint,
             weight,
+            listed_weight: weight,
             is_drained: false,
             health: Health::default(),
             reason: None,
             models: Arc::default(),
+        }
+    }
+
+    /// The same member in a new list, which gives it this weight.
+    fn relisted(self, weight: u32) -> Self {
+        if weight == self.listed_weight {
+            return self;
+        }
+        Self {
+            weight,
+            listed_weight: weight,
+            ..self
         }
     }
 
@@ -528,6 +541,16 @@ mod tests {
         );
         let stayed = member(&pool, "a");
         assert!(Arc::ptr_eq(&a, &stayed.endpoint) && stayed.health.is_up() && stayed.weight == 5);
+    }
+
+    #[test]
+    fn a_weight_that_an_operator_gave_lasts_until_the_list_says_another() {
+        let pool = pool(PolicyName::Weighted, &[("a", 1), ("b", 1)]);
+        pool.set_weight("a", 7).unwrap();
+        pool.set_members(&configs(&[("a", 1)]));
+        assert_eq!(member(&pool, "a").weight, 7);
+        pool.set_members(&configs(&[("a", 2)]));
+        assert_eq!(member(&pool, "a").weight, 2);
     }
 
     #[test]

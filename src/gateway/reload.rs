@@ -95,7 +95,7 @@ impl Follower {
         let reloads = &self.gateway.metrics.config_reloads;
         match self.read() {
             Ok(config) => {
-                self.gateway.take_over(&self.running, &config, self.membership);
+                self.gateway.take_over(&self.running, &config);
                 self.running = config;
                 reloads.with_label_values(&["applied"]).inc();
                 self.gateway.metrics.config_generation.inc();
@@ -110,9 +110,10 @@ impl Follower {
 
     fn read(&self) -> Result<GatewayConfig, ConfigErrors> {
         let layers = self.layers.clone().with_file(Some(&self.path))?;
-        let config = Config::check(&layers)?.gateway;
-        if self.membership == Membership::Configured {
-            config.require_workers()?;
+        let mut config = Config::check(&layers)?.gateway;
+        match self.membership {
+            Membership::Configured => config.require_workers()?,
+            Membership::Supervised => config.workers.clear(),
         }
         Ok(config)
     }
@@ -121,24 +122,18 @@ impl Follower {
 impl Gateway {
     /// Takes over what differs between two configurations. What did not change there is left alone, so that a weight
     /// or a policy that an operator has set meanwhile survives an edit of something else.
-    fn take_over(self: &Arc<Self>, before: &GatewayConfig, after: &GatewayConfig, membership: Membership) {
+    fn take_over(self: &Arc<Self>, before: &GatewayConfig, after: &GatewayConfig) {
         if after.policy != before.policy {
             tracing::info!(before = %before.policy, after = %after.policy, by = "config", "the policy was changed");
-            self.set_policy(after.policy);
+            self.pool.set_policy(after.policy);
         }
-        if after.workers != before.workers && membership == Membership::Configured {
+        if after.workers != before.workers {
             self.set_members(&after.workers);
         }
         if after.health != before.health {
             self.pool.set_thresholds(&after.health);
         }
-        let in_force = self.settings().policy;
-        self.change_settings(|settings| {
-            *settings = GatewayConfig {
-                policy: in_force,
-                ..after.clone()
-            }
-        });
+        self.settings.store(Arc::new(after.clone()));
         warn_of_restart(before, after);
     }
 }

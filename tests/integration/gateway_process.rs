@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -39,16 +39,16 @@ fn text(keys: &str, workers: &[(&FakeWorker, u32)]) -> String {
 /// Writes a file in one step, as editors and ConfigMaps do.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(new, file).unwrap();
+    fs::write(&new, text).expect("a file can be written");
+    fs::rename(new, file).expect("a file can be replaced");
 }
 
 impl Running {
     async fn start(keys: &str, workers: &[(&FakeWorker, u32)]) -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = TempDir::new().expect("a folder can be made");
         let file = folder.path().join("millrace.toml");
-        fs::write(&file, text(keys, workers)).unwrap();
-        let process = Process::start(&["gateway", "--config", file.to_str().unwrap()]);
+        fs::write(&file, text(keys, workers)).expect("a file can be written");
+        let process = Process::start(&["gateway", "--config", file.to_str().expect("its path is text")]);
         let (address, admin) = process.listening().await;
         let running = Self {
             process,
@@ -219,17 +219,29 @@ async fn a_wrong_file_keeps_the_old_one_in_force_and_says_why() {
 
 #[tokio::test]
 async fn what_an_operator_has_set_survives_an_edit_of_something_else() {
-    let [a, b] = &FakeWorker::start_many().await;
+    let [a, b, c] = &FakeWorker::start_many().await;
     let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
-    let policy = serde_json::json!({"policy": "weighted"});
-    gateway.admin.put("/admin/policy", &policy).await.assert_ok();
-    gateway.rewrite("max_in_flight = 99", &[(a, 1), (b, 1)]);
+    let put = async |path: &str, change: Value| {
+        gateway.admin.put(path, &change).await.assert_ok();
+    };
+    put("/admin/policy", json!({"policy": "weighted"})).await;
+    put("/admin/workers/a", json!({"weight": 3})).await;
+    put("/admin/workers/b", json!({"weight": 3})).await;
+    gateway.rewrite("max_in_flight = 99", &[(a, 1), (b, 2), (c, 1)]);
     gateway.until_reloads("applied", 1.0).await;
+    gateway.until_up(3).await;
     let shown = gateway.admin.get("/admin/config").await.json();
     assert_eq!(
         (&shown["max_in_flight"], &shown["policy"]),
-        (&99.into(), &"weighted".into())
+        (&json!(99), &json!("weighted"))
     );
+    let weight = |index: usize| shown["workers"][index]["weight"].as_u64().unwrap();
+    assert_eq!(
+        [weight(0), weight(1), weight(2)],
+        [3, 2, 1],
+        "only the weight of b was edited"
+    );
+    assert_eq!(gateway.client.who_answers(12).await.matches('a').count(), 6);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod gateway_health;
 mod gateway_limits;
 mod gateway_metrics;
 mod gateway_process;
+mod serve;
 mod supervisor;
 mod worker_bad_input;
 mod worker_batching;

@@ -1,0 +1,165 @@
+//! The real `millrace serve`: a gateway and worker processes with the models that come with the project.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::process::{Process, is_running, signal};
+use crate::support::wait::{until, until_equal, until_some};
+
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+
+struct Serving {
+    process: Process,
+    client: Client,
+    admin: Client,
+}
+
+impl Serving {
+    /// Two workers, both of which take requests.
+    async fn start() -> Self {
+        let any = "127.0.0.1:0";
+        let process = Process::start(&[
+            "serve",
+            "--workers",
+            "2",
+            "--models",
+            MODELS,
+            "--listen",
+            any,
+            "--admin",
+            any,
+        ]);
+        let (address, admin) = process.listening().await;
+        let serving = Self {
+            process,
+            client: Client::new(address),
+            admin: Client::new(admin),
+        };
+        serving.until_both_are_up().await;
+        serving
+    }
+
+    async fn until_both_are_up(&self) {
+        until_some("both workers take requests", async || {
+            let shown = self.admin.get("/admin/workers").await.assert_ok().json();
+            let workers = shown["workers"].as_array()?;
+            (workers.len() == 2 && workers.iter().all(|worker| worker["state"] == "up")).then_some(())
+        })
+        .await;
+    }
+
+    /// The process ids of every start of one worker, in order.
+    fn pids(&self, id: &str) -> Vec<u32> {
+        let of_it = format!("worker=\"{id}\"");
+        let log = self.process.log();
+        let starts = log
+            .iter()
+            .filter(|line| line.contains("the worker runs") && line.contains(&of_it));
+        let pid = |line: &String| {
+            line.split(' ')
+                .find_map(|word| word.strip_prefix("pid=")?.parse().ok())
+        };
+        starts.filter_map(pid).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_shipped_models_are_served_by_both_workers() {
+    let mut serving = Serving::start().await;
+    let body = json!({"model": "iris", "inputs": [[5.1, 3.5, 1.4, 0.2]]}).to_string();
+    let mut who = Vec::new();
+    for _ in 0..4 {
+        let answer = serving.client.post("/predict", body.clone()).await;
+        assert_eq!(answer.assert_ok().json()["predictions"], json!(["setosa"]));
+        who.push(answer.worker().to_owned());
+    }
+    who.sort_unstable();
+    assert_eq!(who, ["w0", "w0", "w1", "w1"]);
+    let log = serving.process.log();
+    for label in ["[gateway] ", "[w0] ", "[w1] "] {
+        assert!(
+            log.iter().any(|line| line.starts_with(label)),
+            "{label}: {log:#?}"
+        );
+    }
+    let pids = [serving.pids("w0"), serving.pids("w1")].concat();
+    serving.process.signal("TERM").await;
+    assert_eq!(serving.process.end().await.code(), Some(0));
+    assert!(
+        pids.iter().all(|&pid| !is_running(pid)),
+        "no worker is left behind"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_killed_under_load_costs_no_request_and_comes_back() {
+    let mut serving = Serving::start().await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (client, is_over, answered) = (serving.client.clone(), is_over.clone(), answered.clone());
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    client.predict().await.assert_ok();
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let some_more = async || {
+        let before = answered.load(Ordering::Relaxed);
+        until("requests go on", || {
+            answered.load(Ordering::Relaxed) > before + 100
+        })
+        .await;
+    };
+    some_more().await;
+    for kill in 0..2 {
+        let pid = *serving.pids("w0").last().unwrap();
+        signal(pid, "KILL").await;
+        until_equal("starts of the worker", kill + 2, || serving.pids("w0").len()).await;
+        serving.until_both_are_up().await;
+        some_more().await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.expect("no request failed");
+    }
+    serving.process.signal("INT").await;
+    assert_eq!(serving.process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn workers_end_when_their_supervisor_is_killed() {
+    let mut serving = Serving::start().await;
+    let pids = [serving.pids("w0"), serving.pids("w1")].concat();
+    assert_eq!(pids.len(), 2);
+    serving.process.signal("KILL").await;
+    serving.process.end().await;
+    until("no worker is left", || !pids.iter().any(|&pid| is_running(pid))).await;
+}
+
+#[tokio::test]
+async fn what_an_operator_has_set_outlives_the_restart_of_a_worker() {
+    let serving = Serving::start().await;
+    serving
+        .admin
+        .put("/admin/workers/w1", &json!({"weight": 7}))
+        .await
+        .assert_ok();
+    signal(serving.pids("w0")[0], "KILL").await;
+    until_equal("starts of the worker", 2, || serving.pids("w0").len()).await;
+    serving.until_both_are_up().await;
+    let shown = serving.admin.get("/admin/workers").await.json();
+    let weights: Vec<_> = shown["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|worker| &worker["weight"])
+        .collect();
+    assert_eq!(weights, [1, 7]);
+}
