@@ -5,14 +5,17 @@
 #
 # It builds with BuildKit and with the classic builder alike, so there are no cache mounts and no here-documents.
 
+# The manifest without its tests and benches, whose files are not here.
+FROM debian:bookworm-slim AS manifest
+COPY Cargo.toml Cargo.lock /
+RUN sed -Ei '/^\[\[(test|bench)\]\]/,/^$/d' Cargo.toml
+
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
 
-# The dependencies, as a layer of their own: it is built again only when the manifest or the lock file changes. The
-# manifest's tests and benches ([[test]], [[bench]]) go, since their files are not here; sources of nothing stand in.
-COPY Cargo.toml Cargo.lock ./
-RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
-    && mkdir src \
+# The dependencies, as a layer of their own, with sources of nothing: it is made anew only when they change.
+COPY --from=manifest /Cargo.toml /Cargo.lock ./
+RUN mkdir src \
     && touch src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --release --locked --bin millrace
