@@ -14,6 +14,8 @@ mod gateway_health;
 mod gateway_limits;
 mod gateway_metrics;
 mod gateway_process;
+mod logging;
+mod readme;
 mod serve;
 mod supervisor;
 mod worker_bad_input;

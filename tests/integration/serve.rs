@@ -5,66 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::support::client::Client;
-use crate::support::process::{Process, is_running, signal};
-use crate::support::wait::{until, until_equal, until_some};
-
-const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
-
-struct Serving {
-    process: Process,
-    client: Client,
-    admin: Client,
-}
-
-impl Serving {
-    /// Two workers, both of which take requests.
-    async fn start() -> Self {
-        let any = "127.0.0.1:0";
-        let process = Process::start(&[
-            "serve",
-            "--workers",
-            "2",
-            "--models",
-            MODELS,
-            "--listen",
-            any,
-            "--admin",
-            any,
-        ]);
-        let (address, admin) = process.listening().await;
-        let serving = Self {
-            process,
-            client: Client::new(address),
-            admin: Client::new(admin),
-        };
-        serving.until_both_are_up().await;
-        serving
-    }
-
-    async fn until_both_are_up(&self) {
-        until_some("both workers take requests", async || {
-            let shown = self.admin.get("/admin/workers").await.assert_ok().json();
-            let workers = shown["workers"].as_array()?;
-            (workers.len() == 2 && workers.iter().all(|worker| worker["state"] == "up")).then_some(())
-        })
-        .await;
-    }
-
-    /// The process ids of every start of one worker, in order.
-    fn pids(&self, id: &str) -> Vec<u32> {
-        let of_it = format!("worker=\"{id}\"");
-        let log = self.process.log();
-        let starts = log
-            .iter()
-            .filter(|line| line.contains("the worker runs") && line.contains(&of_it));
-        let pid = |line: &String| {
-            line.split(' ')
-                .find_map(|word| word.strip_prefix("pid=")?.parse().ok())
-        };
-        starts.filter_map(pid).collect()
-    }
-}
+use crate::support::process::{is_running, signal};
+use crate::support::serving::Serving;
+use crate::support::wait::{until, until_equal};
 
 #[tokio::test]
 async fn the_shipped_models_are_served_by_both_workers() {

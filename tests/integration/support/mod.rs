@@ -5,5 +5,6 @@ pub(crate) mod fake_worker;
 pub(crate) mod gateway;
 pub(crate) mod graph;
 pub(crate) mod process;
+pub(crate) mod serving;
 pub(crate) mod wait;
 pub(crate) mod worker;

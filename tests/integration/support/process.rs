@@ -81,11 +81,10 @@ impl Process {
     pub(crate) async fn listening(&self) -> (SocketAddr, SocketAddr) {
         let line = self.line("the gateway listens").await;
         let address = |key: &str| {
-            let value = line.split(' ').find_map(|word| word.strip_prefix(key));
-            let value = value.unwrap_or_else(|| panic!("{key} is not in {line:?}"));
+            let value = field(&line, key).unwrap_or_else(|| panic!("{key} is not in {line:?}"));
             value.parse().expect("it logs its addresses")
         };
-        (address("listen="), address("admin="))
+        (address("listen"), address("admin"))
     }
 
     /// Sends a signal by its name.
@@ -109,4 +108,13 @@ impl Process {
             .expect("the log is read");
         status.expect("the system knows its children")
     }
+}
+
+/// One field of a log line, written as text or as JSON.
+fn field(line: &str, key: &str) -> Option<String> {
+    if let Ok(line) = serde_json::from_str::<serde_json::Value>(line) {
+        return Some(line[key].as_str()?.to_owned());
+    }
+    let value = |word: &str| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+    line.split(' ').find_map(value)
 }
