@@ -99,11 +99,13 @@ async fn drain_when_told(
             None => std::future::pending().await,
         }
     };
-    let cause = tokio::select! {
-        signal = termination.received() => signal,
-        () = supervisor_ended => "the end of standard input",
-    };
-    tracing::info!(cause, "the worker is shutting down");
-    termination.insist();
+    tokio::select! {
+        signal = termination.received() => {
+            tracing::info!(cause = signal, "the worker is shutting down");
+            termination.insist();
+        }
+        // Only signals are told apart as first and second: the one that a supervisor sends besides is no hurry.
+        () = supervisor_ended => tracing::info!(cause = "end of input", "the worker is shutting down"),
+    }
     drain.begin(&shutdown).await;
 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Answer, RawConnection};
 use crate::support::graph;
-use crate::support::wait::until_some;
 use crate::support::worker::{Setup, TestWorker};
 
 fn metric(name: &str) -> String {
@@ -17,23 +16,27 @@ fn abandoned(reason: &str) -> String {
     format!(r#"millrace_worker_abandoned_requests_total{{model="slow",reason="{reason}",version="1"}}"#)
 }
 
-async fn slow_worker(queue: i64) -> TestWorker {
+/// Batches of one row that ran. The request that keeps the engine busy runs in batches of two.
+const SINGLE_ROWS: &str = r#"millrace_worker_batch_rows_bucket{model="slow",version="1",le="1"}"#;
+
+fn slow_models(queue: i64) -> Setup {
     Setup::new()
         .model("slow", &graph::slow())
+        .set("worker.deadline", "60s")
         .set("worker.batching.queue", queue)
-        .start()
-        .await
+        .set("worker.batching.max_batch_size", 2)
 }
 
-/// A request that keeps the engine busy for a while, once it runs.
+async fn slow_worker(queue: i64) -> TestWorker {
+    slow_models(queue).start().await
+}
+
+/// Keeps the engine busy with more than it can do in the time of any test. Aborted, it is a client that leaves.
 async fn keep_busy(worker: &TestWorker) -> tokio::task::JoinHandle<Answer> {
     let client = worker.client.clone();
-    let busy = tokio::spawn(async move {
-        client
-            .post("/models/slow/predict", r#"{"inputs": [[0.5]]}"#)
-            .await
-    });
-    worker.until_metric(&metric("batch_rows_count"), 1.0).await;
+    let body = json!({"inputs": vec![[0.5]; 1000]}).to_string();
+    let busy = tokio::spawn(async move { client.post("/models/slow/predict", body).await });
+    worker.until_counted(&metric("batch_rows_count")).await;
     busy
 }
 
@@ -71,12 +74,11 @@ async fn what_queues_up_while_the_engine_is_busy_runs_together() {
         tokio::spawn(async move { client.post("/models/slow/predict", body).await })
     });
     worker.until_metric(&metric("queue_depth"), 2.0).await;
-    busy.await.unwrap().assert_ok();
+    busy.abort();
     for other in others {
         other.await.unwrap().assert_ok();
     }
-    assert_eq!(worker.metric(&metric("batch_rows_count")).await, 2.0);
-    assert_eq!(worker.metric(&metric("batch_rows_sum")).await, 3.0);
+    assert_eq!(worker.metric(SINGLE_ROWS).await, 0.0);
 }
 
 #[tokio::test]
@@ -93,7 +95,7 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
         .post("/models/slow/predict", r#"{"inputs": [[2]]}"#)
         .await;
     assert_eq!(refused.assert_error(429, "overloaded").header("retry-after"), "1");
-    busy.await.unwrap().assert_ok();
+    busy.abort();
     waiting.await.unwrap().assert_ok();
 }
 
@@ -113,9 +115,9 @@ async fn a_request_whose_time_is_up_is_answered_then_and_never_computed() {
         .await
         .assert_error(504, "deadline_exceeded");
     assert!(!busy.is_finished(), "the refusal did not wait for the engine");
-    busy.await.unwrap().assert_ok();
+    busy.abort();
     worker.until_metric(&abandoned("deadline"), 1.0).await;
-    assert_eq!(worker.metric(&metric("batch_rows_count")).await, 1.0);
+    assert_eq!(worker.metric(SINGLE_ROWS).await, 0.0);
 }
 
 #[tokio::test]
@@ -131,27 +133,24 @@ async fn a_request_whose_client_left_is_never_computed() {
     connection.write(head + body).await;
     worker.until_metric(&metric("queue_depth"), 1.0).await;
     drop(connection);
-    busy.await.unwrap().assert_ok();
-    worker.until_metric(&abandoned("client_left"), 1.0).await;
-    assert_eq!(worker.metric(&metric("batch_rows_count")).await, 1.0);
+    worker
+        .until_metric("millrace_worker_in_flight_requests", 1.0)
+        .await;
+    busy.abort();
+    // The other one is the client that kept the engine busy.
+    worker.until_metric(&abandoned("client_left"), 2.0).await;
+    assert_eq!(worker.metric(SINGLE_ROWS).await, 0.0);
 }
 
 #[tokio::test]
 async fn a_busy_model_does_not_hold_up_another() {
-    let worker = Setup::new()
-        .model("slow", &graph::slow())
-        .model("quick", &graph::identity(1))
-        .start()
-        .await;
+    let worker = slow_models(16).model("quick", &graph::identity(1)).start().await;
     let busy = keep_busy(&worker).await;
-    worker
+    let quick = worker
         .client
         .post("/models/quick/predict", r#"{"inputs": [[1]]}"#)
-        .await
-        .assert_ok();
+        .await;
+    quick.assert_ok();
     assert!(!busy.is_finished());
-    until_some("the other model answers too", async || {
-        busy.is_finished().then_some(())
-    })
-    .await;
+    busy.abort();
 }

@@ -32,10 +32,14 @@ async fn an_announced_end_shows_and_requests_are_still_taken() {
 
 #[tokio::test]
 async fn accepted_work_is_finished_before_the_end() {
-    let worker = Setup::new().model("slow", &graph::slow()).start().await;
+    let worker = Setup::new()
+        .model("slow", &graph::slow())
+        .set("worker.batching.max_batch_size", 1)
+        .start()
+        .await;
     let requests = [0.5, 0.25].map(|value| {
         let client = worker.client.clone();
-        let body = json!({"inputs": [[value]]}).to_string();
+        let body = json!({"inputs": vec![[value]; 8]}).to_string();
         tokio::spawn(async move { client.post("/models/slow/predict", body).await })
     });
     worker
@@ -65,7 +69,7 @@ async fn a_request_whose_body_comes_after_the_end_began_is_refused_as_draining()
 struct Process(Child);
 
 impl Process {
-    fn start(arguments: &[&str], stdin: Stdio) -> Self {
+    fn start() -> Self {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         let child = Command::new(env!("CARGO_BIN_EXE_millrace"))
             .args([
@@ -77,8 +81,7 @@ impl Process {
                 "--models",
             ])
             .arg(models)
-            .args(arguments)
-            .stdin(stdin)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -126,7 +129,9 @@ async fn until_ready(address: SocketAddr) -> Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_the_process_with_0() {
-    let mut process = Process::start(&[], Stdio::piped());
+    let mut process = Process::start();
+    // Waiting for a child closes its input, which would be another reason to end.
+    let _supervisor = process.0.stdin.take();
     let client = until_ready(process.listening()).await;
     let row = json!({"model": "iris", "inputs": [[5.1, 3.5, 1.4, 0.2]]});
     client.post("/predict", row.to_string()).await.assert_ok();
@@ -146,7 +151,7 @@ async fn sigterm_ends_the_process_with_0() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_supervised_worker_ends_with_its_supervisor() {
-    let mut process = Process::start(&[], Stdio::piped());
+    let mut process = Process::start();
     until_ready(process.listening()).await;
     drop(process.0.stdin.take());
     assert_eq!(process.0.wait().unwrap().code(), Some(0));

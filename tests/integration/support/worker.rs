@@ -116,6 +116,13 @@ impl TestWorker {
         until_some(&what, look).await;
     }
 
+    /// Waits until a metric is more than zero.
+    pub(crate) async fn until_counted(&self, series: &str) {
+        let what = format!("{series} is more than 0");
+        let look = async || (self.metric(series).await > 0.0).then_some(());
+        until_some(&what, look).await;
+    }
+
     /// Ends it; how many connections were cut off.
     pub(crate) async fn end(self) -> usize {
         self.drain.advance(Phase::Closing);
