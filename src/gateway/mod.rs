@@ -84,8 +84,9 @@ impl Gateway {
 
     /// Makes `workers` the members: new ones are probed at once, gone ones no longer.
     pub fn set_members(self: &Arc<Self>, workers: &[EndpointConfig]) {
-        let changes = self.pool.set_members(workers);
+        // Held over both, so that nobody who has just left gets a prober after all.
         let mut probers = self.probers.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.pool.set_members(workers);
         probers.retain(|(endpoint, prober)| {
             let has_left = changes.left.iter().any(|left| Arc::ptr_eq(left, endpoint));
             if has_left {

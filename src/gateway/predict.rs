@@ -1,12 +1,14 @@
 //! The handlers of prediction requests: admission, deadline, body, target, and on to a worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -49,29 +51,39 @@ pub async fn predict_by_path(
     }
 }
 
-/// `GET /models/{model}`: asked of a worker that serves it.
+/// `GET /models/{model}`: asked of a worker that serves it, within the same limits as a prediction.
 pub async fn model_detail(
     State(gateway): State<Arc<Gateway>>,
     path: Result<Path<TargetPath>, PathRejection>,
     request: Request,
 ) -> Response {
-    let call = target_of(path).and_then(|target| {
-        let deadline = Deadline::of_request(request.headers(), gateway.settings().deadline, Instant::now())?;
-        let path = path_at_worker(format!("/models/{}", target.model), &target)?;
-        let headers = headers_to_worker(&request);
-        Ok(Call {
-            method: Method::GET,
-            path,
-            target,
-            headers,
-            body: bytes::Bytes::new(),
-            deadline,
-        })
-    });
-    match call {
-        Ok(call) => forward(&gateway, &call).await.into_response(),
-        Err(error) => error.into_response(),
-    }
+    let settings = gateway.settings();
+    let admitted = match gateway.admission.enter(settings.max_in_flight) {
+        Ok(admitted) => admitted,
+        Err(error) => return error.into_response(),
+    };
+    let forwarded = match read_question(path, &request, settings.deadline) {
+        Ok(call) => forward(&gateway, &call).await,
+        Err(error) => refused(error),
+    };
+    forwarded.into_response().map(|body| admitted.until_end_of(body))
+}
+
+fn read_question(
+    path: Result<Path<TargetPath>, PathRejection>,
+    request: &Request,
+    limit: Duration,
+) -> Result<Call, ApiError> {
+    let target = target_of(path)?;
+    let path = path_at_worker(format!("/models/{}", target.model), &target)?;
+    Ok(Call {
+        method: Method::GET,
+        path,
+        target,
+        headers: headers_to_worker(request),
+        body: Bytes::new(),
+        deadline: Deadline::of_request(request.headers(), limit, Instant::now())?,
+    })
 }
 
 /// A path with the target in it. What cannot stand in a path cannot be the name of a model.

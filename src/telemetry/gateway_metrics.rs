@@ -13,7 +13,7 @@ pub struct GatewayMetrics {
     pub requests: IntCounterVec,
     /// From the head of a request to its answer, by model.
     pub request_duration: HistogramVec,
-    /// Requests between admission and their answer.
+    /// Requests between admission and the end of their answer.
     pub in_flight: IntGauge,
     /// Tries on another endpoint, by the reason for which the one before it failed.
     pub retries: IntCounterVec,
@@ -73,7 +73,7 @@ impl GatewayMetrics {
             ),
             in_flight: alone(
                 "millrace_gateway_in_flight_requests",
-                "Predictions between admission and answer.",
+                "Requests between admission and the end of their answer.",
             ),
             retries: declare.counter(
                 "millrace_gateway_retries_total",

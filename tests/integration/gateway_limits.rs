@@ -164,6 +164,8 @@ async fn more_requests_than_fit_are_refused_at_once_and_room_comes_back() {
     until("the worker has three", || worker.inside() == 3).await;
     let refused = gateway.client.predict().await;
     refused.assert_error(429, "overloaded");
+    let asked = gateway.client.get("/models/iris").await;
+    asked.assert_error(429, "overloaded");
     assert_eq!(refused.header("retry-after"), "1");
     assert_eq!(gateway.metric("millrace_gateway_in_flight_requests").await, 3.0);
     worker.release();
