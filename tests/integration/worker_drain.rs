@@ -136,6 +136,8 @@ async fn sigterm_ends_the_process_with_0() {
     let row = json!({"model": "iris", "inputs": [[5.1, 3.5, 1.4, 0.2]]});
     client.post("/predict", row.to_string()).await.assert_ok();
     let pid = process.0.id().to_string();
+    // Waiting for a process closes its standard input, which would ask a supervised worker to end as well.
+    let _open_input = process.0.stdin.take();
     assert!(
         Command::new("sh")
             .args(["-c", &format!("kill -TERM {pid}")])
