@@ -46,8 +46,7 @@ pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
         tracing::info!(signal, "the gateway is shutting down");
         termination.insist();
         front.gateway.drain.begin(&config.gateway.shutdown).await;
-        front.end().await;
-        Ok(())
+        front.end().await
     })
 }
 
@@ -112,22 +111,21 @@ impl Front {
         })
     }
 
-    /// Waits until every request is answered, once the gateway's drain closes.
-    pub(super) async fn end(self) {
-        let cut_off = self.public.await.unwrap_or_default();
-        if cut_off > 0 {
-            tracing::warn!(
-                connections = cut_off,
-                "the grace period is over; these were cut off"
-            );
-        }
+    /// Waits until every request is answered, once the gateway's drain closes. It has failed where some were not.
+    pub(super) async fn end(self) -> Result<(), Failure> {
+        let cut_off = self.public.await.map_err(Failure::failed)?;
         // Operators can look on until the last request is answered.
         self.admin_drain.advance(Phase::Closing);
         self.admin.abort();
         if let Some(follower) = self.follower {
             follower.abort();
         }
+        if cut_off > 0 {
+            let message = format!("the grace period was over; {cut_off} connections were cut off");
+            return Err(Failure::failed(message));
+        }
         tracing::info!("the gateway has ended");
+        Ok(())
     }
 }
 

@@ -69,10 +69,11 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
         tracing::info!(signal, "shutting down");
         termination.insist();
         front.gateway.drain.begin(&config.gateway.shutdown).await;
-        front.end().await;
+        let ended = front.end().await;
         // Only now: every accepted request still needed its worker.
         workers_drain.advance(Phase::Closing);
-        workers.await.map_err(Failure::failed)
+        workers.await.map_err(Failure::failed)?;
+        ended
     })
 }
 

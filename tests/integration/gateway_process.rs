@@ -334,8 +334,15 @@ async fn what_does_not_finish_within_the_grace_period_is_cut_off() {
         .await;
     until("it is held", || worker.inside() == 1).await;
     gateway.process.signal("TERM").await;
-    assert_eq!(gateway.process.end().await.code(), Some(0));
-    gateway.process.line("the grace period is over").await;
+    assert_eq!(
+        gateway.process.end().await.code(),
+        Some(1),
+        "a request that was accepted is lost"
+    );
+    gateway
+        .process
+        .line("the grace period was over; 1 connections")
+        .await;
     assert_eq!(connection.read_to_end().await, "");
 }
 
