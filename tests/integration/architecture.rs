@@ -1,4 +1,4 @@
-//! Who may use whom. The table is the map in `src/lib.rs` and section "the map" of docs/ARCHITECTURE.md; a new arrow
+//! Who may use whom. The table is the map in `src/lib.rs` and in docs/ARCHITECTURE.md; a new arrow
 //! is a decision, and is made here.
 
 use std::collections::BTreeMap;

@@ -115,8 +115,12 @@ async fn time_that_a_first_try_took_is_not_given_again_to_the_second() {
     let client = gateway.client.clone();
     let request = tokio::spawn(async move { client.predict_with("x-request-timeout-ms", "10000").await });
     until("the first try is at a worker", || a.inside() + b.inside() == 1).await;
+    let begun = Instant::now();
     let (first, second) = if a.inside() == 1 { (a, b) } else { (b, a) };
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until("some of its time is gone", || {
+        begun.elapsed() > Duration::from_millis(50)
+    })
+    .await;
     first.go_away().await;
     second.release();
     request.await.unwrap().assert_ok();
