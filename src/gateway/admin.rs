@@ -13,6 +13,7 @@ use super::Gateway;
 use super::health::judge::Health;
 use super::pool::{Member, PoolError};
 use crate::api::error::{ApiError, ErrorCode};
+use crate::api::models::{VersionEntry, VersionState};
 use crate::config::{MAX_WEIGHT, PolicyName};
 use crate::http::body;
 use crate::http::deadline::Deadline;
@@ -45,6 +46,7 @@ struct Worker {
     mean_latency_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reported_load: Option<String>,
+    /// Those that it has ready in some version.
     models: Vec<String>,
 }
 
@@ -72,10 +74,15 @@ impl Worker {
                 .models
                 .models
                 .iter()
+                .filter(|model| model.versions.iter().any(is_ready))
                 .map(|model| model.name.clone())
                 .collect(),
         }
     }
+}
+
+fn is_ready(version: &VersionEntry) -> bool {
+    version.state == VersionState::Ready
 }
 
 /// `GET /admin/workers`

@@ -245,6 +245,7 @@ async fn changes_that_make_no_sense_are_refused_with_what_was_expected() {
 #[tokio::test]
 async fn the_workers_are_shown_as_the_gateway_sees_them() {
     let a = FakeWorker::start("a").await;
+    a.serves(&[("iris", "1", "ready"), ("digits", "1", "loading")]);
     let absent = FakeWorker::start_down("b");
     let gateway = Setup::weighted(&[(&a, 3), (&absent, 1)]).start_at_once().await;
     gateway.until_up(1).await;

@@ -1,10 +1,13 @@
 //! The real `millrace serve`: a gateway and worker processes with the models that come with the project.
 
+use serde_json::{Value, json};
+
 use super::client::Client;
 use super::process::Process;
 use super::wait::until_some;
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+const SHIPPED: [&str; 3] = ["diabetes", "digits", "iris"];
 
 /// `millrace serve` with two workers.
 pub(crate) struct Serving {
@@ -44,11 +47,13 @@ impl Serving {
         serving
     }
 
+    /// Waits until both workers take requests for every model; they are up before the last one is loaded.
     pub(crate) async fn until_both_are_up(&self) {
+        let is_up = |worker: &Value| worker["state"] == "up" && worker["models"] == json!(SHIPPED);
         until_some("both workers take requests", async || {
             let shown = self.admin.get("/admin/workers").await.assert_ok().json();
             let workers = shown["workers"].as_array()?;
-            (workers.len() == 2 && workers.iter().all(|worker| worker["state"] == "up")).then_some(())
+            (workers.len() == 2 && workers.iter().all(is_up)).then_some(())
         })
         .await;
     }
