@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use super::start::{bind, load, runtime};
+use super::start::{bind, load, raise_descriptor_limit, runtime};
 use crate::cli::GatewayArgs;
 use crate::config::{Config, GatewayConfig, Layers};
 use crate::gateway::reload::{Membership, follow};
@@ -33,6 +33,7 @@ pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
     let config = load(&layers, arguments.config.as_deref())?;
     config.gateway.require_workers().map_err(Failure::usage)?;
     logging::start(&config.telemetry, None);
+    raise_descriptor_limit(config.gateway.http.max_connections);
     runtime(config.gateway.threads)?.block_on(async {
         let mut termination = Termination::listen().map_err(Failure::failed)?;
         let front = Front::start(

@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use super::Failure;
 use super::gateway::Front;
-use super::start::{layers, load, runtime};
+use super::start::{layers, load, raise_descriptor_limit, runtime};
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::gateway::reload::Membership;
@@ -42,6 +42,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
         )));
     }
     logging::start(&config.telemetry, Some("gateway".to_owned()));
+    raise_descriptor_limit(config.gateway.http.max_connections);
     if !std::mem::take(&mut config.gateway.workers).is_empty() {
         tracing::warn!(
             "serve starts workers of its own; [[gateway.workers]] of the configuration is not used"

@@ -39,6 +39,22 @@ pub(super) fn runtime(threads: Option<usize>) -> Result<Runtime, Failure> {
         .map_err(Failure::failed)
 }
 
+/// Allows this process as many file descriptors as the system lets it have: each connection takes one, and the usual
+/// soft limit of 1,024 is far below `max_connections`.
+pub(super) fn raise_descriptor_limit(wanted: usize) {
+    let wanted = u64::try_from(wanted)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2)
+        .saturating_add(1024);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(limit, wanted, "fewer file descriptors than connections may need");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors could not be raised"),
+    }
+}
+
 /// Binds the address that the configuration gives for `key`.
 pub(super) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)

@@ -7,7 +7,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::start::{bind, layers, load, runtime};
+use super::start::{bind, layers, load, raise_descriptor_limit, runtime};
 use crate::cli::WorkerArgs;
 use crate::config::{Config, ShutdownConfig};
 use crate::http::drain::Drain;
@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &WorkerArgs) -> Result<(), Failure> {
         );
     let config = load(&layers, arguments.config.as_deref())?;
     logging::start(&config.telemetry, arguments.supervised_as.clone());
+    raise_descriptor_limit(config.worker.http.max_connections);
     let runtime = runtime(Some(config.worker.threads))?;
     let outcome = runtime.block_on(serve(config, arguments.supervised_as.is_some()));
     // A run of an engine that nobody waits for any more must not hold up the end.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::http::uri::{PathAndQuery, Scheme};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -266,7 +266,7 @@ fn error_code(body: &[u8]) -> Option<ErrorCode> {
 fn judge(
     gateway: &Gateway,
     endpoint: &Arc<Endpoint>,
-    mut response: Response<Body>,
+    response: Response<Body>,
     code: Option<ErrorCode>,
 ) -> Tried {
     if let Some(reason) = code.and_then(Reason::of_refusal) {
@@ -282,20 +282,51 @@ fn judge(
             answer: Ok(response),
         };
     }
-    let status = response.status();
-    let is_answer = status.is_success() || code.is_some();
-    let label = match code {
-        Some(code) => code.as_str(),
-        None if status.is_success() => "ok",
-        None => "other",
+    let Some(label) = code
+        .map(ErrorCode::as_str)
+        .or(response.status().is_success().then_some("ok"))
+    else {
+        if response.status().is_client_error() {
+            return refused_unread(endpoint, response.status());
+        }
+        return no_worker_answered(gateway, endpoint, response.status());
     };
     endpoint.metrics.count(label);
-    if !is_answer && status == StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().remove(header::UPGRADE);
-    }
     Tried::Answered {
         response,
         code: label,
+    }
+}
+
+/// The worker's HTTP library refused the request before any handler saw it (too many headers, say). That is the
+/// request's fault: whoever sends such a one must not be able to take workers out.
+fn refused_unread(endpoint: &Endpoint, status: StatusCode) -> Tried {
+    let code = ErrorCode::InvalidInput;
+    endpoint.metrics.count(code.as_str());
+    let error = ApiError::new(
+        code,
+        format!("the worker refused the request with status {status}"),
+    );
+    Tried::Answered {
+        response: error.into_response(),
+        code: code.as_str(),
+    }
+}
+
+/// Something between here and the worker answered in its place, or it is none: a worker's errors have our shape.
+fn no_worker_answered(gateway: &Gateway, endpoint: &Arc<Endpoint>, status: StatusCode) -> Tried {
+    let reason = Reason::BadAnswer;
+    endpoint.metrics.count(reason.as_str());
+    let problem = format!("status {status} without an error of ours in it");
+    gateway.pool.observe_bad(endpoint, Observation::Failure, problem);
+    endpoint.probe_now.notify_one();
+    let message = format!(
+        "worker {} gave an answer that is none, and no other could be tried",
+        endpoint.id
+    );
+    Tried::Failed {
+        reason,
+        answer: Err(ApiError::new(ErrorCode::UpstreamFailed, message)),
     }
 }
 
@@ -305,10 +336,14 @@ fn failed(gateway: &Gateway, endpoint: &Arc<Endpoint>, error: &SendError) -> Tri
     let worker = &endpoint.id;
     tracing::debug!(%worker, %error, "a worker gave no answer");
     let (observation, code) = match reason {
-        Reason::NotConnected => (Observation::Out, ErrorCode::NoWorker),
-        _ => (Observation::Failure, ErrorCode::UpstreamFailed),
+        Reason::NotConnected => (Some(Observation::Out), ErrorCode::NoWorker),
+        // Our own shortage: with this judgement every worker would be out at once.
+        Reason::OutOfDescriptors => (None, ErrorCode::Overloaded),
+        _ => (Some(Observation::Failure), ErrorCode::UpstreamFailed),
     };
-    gateway.pool.observe_bad(endpoint, observation, error.to_string());
+    if let Some(observation) = observation {
+        gateway.pool.observe_bad(endpoint, observation, error.to_string());
+    }
     endpoint.probe_now.notify_one();
     let message = format!("worker {worker} gave no answer, and no other could be tried");
     Tried::Failed {

@@ -26,6 +26,10 @@ pub enum Reason {
     NotConnected,
     /// The connection broke before the answer was whole.
     BrokenOff,
+    /// This gateway had no descriptor left for a connection.
+    OutOfDescriptors,
+    /// What answered was no worker: an error in another shape than ours.
+    BadAnswer,
     /// The worker said that it is shutting down.
     Draining,
     /// The worker said that the model is not ready there.
@@ -39,6 +43,8 @@ impl Reason {
         match self {
             Self::NotConnected => "not_connected",
             Self::BrokenOff => "broken_off",
+            Self::OutOfDescriptors => "out_of_descriptors",
+            Self::BadAnswer => "bad_answer",
             Self::Draining => "draining",
             Self::NotReady => "not_ready",
         }
@@ -49,6 +55,7 @@ impl Reason {
     pub fn of_send_error(error: &SendError) -> Self {
         match error {
             SendError::NotConnected(_) => Self::NotConnected,
+            SendError::OutOfDescriptors => Self::OutOfDescriptors,
             SendError::BrokenOff(_) => Self::BrokenOff,
         }
     }

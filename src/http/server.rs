@@ -54,14 +54,20 @@ pub async fn serve(
     let header_timeout = limits.header_timeout;
     loop {
         let accepted = tokio::select! {
-            () = drain.reached(Phase::Closing) => break,
             accepted = accept(&listener, &places) => accepted,
+            () = drain.reached(Phase::Closing) => match timeout(Duration::ZERO, accept(&listener, &places)).await {
+                // The kernel had taken it before; closing the listener now would reset it.
+                Ok(waiting) => waiting,
+                Err(_) => break,
+            },
         };
         let (stream, client, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_BACKOFF).await;
+                if is_out_of_descriptors(&error) {
+                    sleep(ACCEPT_BACKOFF).await;
+                }
                 continue;
             }
         };
@@ -81,6 +87,12 @@ pub async fn serve(
     cut_off.cancel();
     connections.wait().await;
     remaining
+}
+
+/// Whether this process, or the whole system, has no file descriptor left (EMFILE, ENFILE).
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23))
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;

@@ -248,3 +248,32 @@ async fn where_nobody_listens_any_more_the_client_is_told_when_to_come_back() {
         assert_eq!(answer.header("retry-after"), "1");
     }
 }
+
+#[tokio::test]
+async fn an_error_that_no_worker_would_give_is_asked_of_another_and_never_passed_on() {
+    let [a, b] = &FakeWorker::start_many().await;
+    a.behave(Behaviour::Reply(502, "<html>Bad Gateway</html>"));
+    let gateway = Setup::over(&[a, b])
+        .set("gateway.health.interval", "1h")
+        .set("gateway.retry.budget", 1.0)
+        .start()
+        .await;
+    all_succeed(&gateway.client, 10).await;
+    assert_eq!(gateway.up(), 1, "so many failures in a row take it out");
+    b.behave(Behaviour::Reply(500, "oops"));
+    let answer = gateway.client.predict().await;
+    answer.assert_error(502, "upstream_failed");
+}
+
+#[tokio::test]
+async fn a_request_that_no_handler_of_the_worker_saw_takes_nobody_out() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Setup::over(&[a, b]).start().await;
+    for worker in [a, b] {
+        worker.behave(Behaviour::Reply(431, ""));
+    }
+    for _ in 0..10 {
+        gateway.client.predict().await.assert_error(400, "invalid_input");
+    }
+    assert_eq!(gateway.up(), 2);
+}

@@ -150,7 +150,7 @@ async fn a_busy_model_does_not_hold_up_another() {
         .client
         .post("/models/quick/predict", r#"{"inputs": [[1]]}"#)
         .await;
+    // It would have run into its deadline behind the other's rows.
     quick.assert_ok();
-    assert!(!busy.is_finished());
     busy.abort();
 }

@@ -34,6 +34,8 @@ pub enum Probed {
     NothingReady,
     /// It did not answer as a worker does.
     Failed(String),
+    /// The gateway could not ask: it has no descriptor left.
+    NotAsked,
     /// Nobody listens there.
     Refused(String),
 }
@@ -63,7 +65,7 @@ fn interval_after(probed: &Probed, interval: Duration) -> Duration {
     match probed {
         Probed::Serves(_) => interval,
         Probed::NothingReady => interval / 16,
-        Probed::Failed(_) | Probed::Refused(_) => interval / 2,
+        Probed::Failed(_) | Probed::Refused(_) | Probed::NotAsked => interval / 2,
     }
 }
 
@@ -78,6 +80,7 @@ fn take_in(gateway: &Gateway, endpoint: &Arc<Endpoint>, probed: Probed) {
                 "it has no model ready (loading, or shutting down)".into(),
             );
         }
+        Probed::NotAsked => {}
         Probed::Failed(reason) => pool.observe_bad(endpoint, Observation::Failure, reason),
         Probed::Refused(reason) => pool.observe_bad(endpoint, Observation::Out, reason),
     }
@@ -97,6 +100,7 @@ async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
     use crate::gateway::client::SendError;
     let response = match client.send(question(endpoint)).await {
         Ok(response) => response,
+        Err(SendError::OutOfDescriptors) => return Probed::NotAsked,
         Err(SendError::NotConnected(reason)) => return Probed::Refused(format!("no connection: {reason}")),
         Err(error) => return Probed::Failed(error.to_string()),
     };
