@@ -14,7 +14,19 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from support import ROOT, Checks, Prometheus, check_models, get, metric, predict, rows_of, run, wait_for
+from support import (
+    ROOT,
+    Checks,
+    Prometheus,
+    check_models,
+    get,
+    metric,
+    predict,
+    rows_of,
+    run,
+    wait_for,
+    wait_for_models,
+)
 
 GOOD, BAD = 37, 3
 
@@ -130,6 +142,7 @@ def main():
         start_workers(stack, binary, folder, worker_ports)
         gateway = start_gateway(stack, binary, folder, gateway_port, admin_port, worker_ports)
         scraped_ports = [gateway_port, *worker_ports]
+        wait_for_models(gateway)
         prometheus = start_prometheus(stack, folder, prometheus_port, scraped_ports)
         send(gateway)
         check_names("gateway", gateway)

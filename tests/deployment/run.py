@@ -18,7 +18,21 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import ROOT, Checks, Prometheus, Stopped, check_models, get, load, metric, predict, rows_of, run, wait_for
+from support import (
+    ROOT,
+    Checks,
+    Prometheus,
+    Stopped,
+    check_models,
+    get,
+    load,
+    metric,
+    predict,
+    rows_of,
+    run,
+    wait_for,
+    wait_for_models,
+)
 
 PROJECT = f"millrace-test-{os.getpid()}"
 IMAGE = "millrace:test"
@@ -159,6 +173,7 @@ def check_plain_container():
     with container("--publish", "127.0.0.1:0:8080", IMAGE) as name:
         port = docker("port", name, "8080").rpartition(":")[2]
         wait_until_healthy("a plain container", name)
+        wait_for_models(f"http://127.0.0.1:{port}")
         status, answer, _ = predict(f"http://127.0.0.1:{port}", "iris", [[5.1, 3.5, 1.4, 0.2]])
         checks.that("a plain container predicts", status == 200 and answer["predictions"] == ["setosa"], answer)
         check_stop("a plain container", name)
@@ -279,6 +294,7 @@ def check_deployment(compose):
         try:
             check_start(deployment)
             gateway = deployment.address("gateway", 8080)
+            wait_for_models(gateway)
             check_models(checks, gateway)
             check_kill(deployment, gateway)
             check_crash(deployment, gateway)

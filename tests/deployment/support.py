@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+MODELS = ["iris", "digits", "diabetes"]
 
 
 class Checks:
@@ -79,6 +80,17 @@ def predict(gateway, model, inputs):
         return error.code, json.load(error), error.headers.get("x-millrace-worker")
 
 
+def wait_for_models(gateway):
+    """Waits until some worker has each model ready: a gateway takes a worker in with its first ready one."""
+
+    def all_ready():
+        listed = json.loads(get(f"{gateway}/models"))["models"]
+        ready = {model["name"] for model in listed for version in model["versions"] if version["state"] == "ready"}
+        return ready >= set(MODELS)
+
+    wait_for(f"{', '.join(MODELS)} ready", all_ready)
+
+
 def rows_of(data):
     """(inputs, targets) of a data set of the repository; the target is the last column."""
     with open(ROOT / "data" / f"{data}.csv", newline="") as file:
@@ -117,12 +129,12 @@ class Load:
 
     def __init__(self, gateway):
         self.address = urllib.parse.urlsplit(gateway).netloc
-        self.answered, self.workers, self.failures = 0, Counter(), []
+        self.answered, self.answers, self.failures = 0, Counter(), []  # answers by worker and model
         self.lock, self.ended = threading.Lock(), threading.Event()
         bodies = []
-        for model in ["iris", "digits", "diabetes"]:
-            inputs, _ = rows_of(model)
-            bodies += [json.dumps({"model": model, "inputs": [row]}).encode() for row in inputs[:50]]
+        for rows in zip(*(rows_of(model)[0][:50] for model in MODELS)):
+            for model, row in zip(MODELS, rows, strict=True):
+                bodies.append((model, json.dumps({"model": model, "inputs": [row]}).encode()))
         self.threads = [
             threading.Thread(target=self._send, args=(itertools.cycle(bodies[start:] + bodies[:start]),))
             for start in range(self.CLIENTS)
@@ -130,7 +142,7 @@ class Load:
 
     def _send(self, bodies):
         connection = http.client.HTTPConnection(self.address, timeout=30)
-        for body in bodies:
+        for model, body in bodies:
             if self.ended.is_set():
                 break
             try:
@@ -144,7 +156,7 @@ class Load:
                 connection.close()
             with self.lock:
                 self.answered += problem is None
-                self.workers[worker] += problem is None
+                self.answers[worker, model] += problem is None
                 if problem:
                     self.failures.append(problem)
         connection.close()
@@ -155,9 +167,10 @@ class Load:
         wait_for(f"{requests} more answers under load", lambda: self.answered >= goal or self.failures)
 
     def until_answered_by(self, worker):
-        """Waits until this worker has answered once more than now."""
-        goal = self.workers[worker] + 1
-        wait_for(f"an answer by worker {worker}", lambda: self.workers[worker] >= goal)
+        """Waits until this worker has answered for every model once more than now."""
+        before = {model: self.answers[worker, model] for model in MODELS}
+        for model in MODELS:
+            wait_for(f"{model} by worker {worker}", lambda: self.answers[worker, model] > before[model])
 
 
 @contextmanager
