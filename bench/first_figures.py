@@ -54,10 +54,10 @@ def cpu_seconds(pid):
     return total / TICKS
 
 
-def proportional_set_megabytes(pid):
-    """Resident memory, pages shared between processes counted once (PSS)."""
+def resident_megabytes(pid):
+    """Resident memory of all processes of a subject (RSS); pages that they share are counted for each."""
     rollups = [pathlib.Path(f"/proc/{each}/smaps_rollup").read_text() for each in tree(pid)]
-    return sum(int(re.search(r"^Pss:\s+(\d+)", rollup, re.M)[1]) for rollup in rollups) / 1024
+    return sum(int(re.search(r"^Rss:\s+(\d+)", rollup, re.M)[1]) for rollup in rollups) / 1024
 
 
 def wait_until_ready(url, seconds=20):
@@ -171,7 +171,7 @@ def main():
                 if number > 0:  # the first round warms up
                     results[name].append(result)
                 print(f"round {number}  {name:24} {result}", file=sys.stderr)
-        memory = {name: proportional_set_megabytes(pid) for name, (pid, _) in subjects.items()}
+        memory = {name: resident_megabytes(pid) for name, (pid, _) in subjects.items()}
         report = render(arguments, results, memory)
         print(report)
         if not arguments.no_write:
@@ -195,7 +195,7 @@ def render(arguments, results, memory):
         f"Measured on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} cores ({model}), {platform.system()} {platform.release().split('-')[0]}, {version}; "
         f"{arguments.rounds} rounds of {arguments.seconds} s after one to warm up, {arguments.connections} connections, digits, one row a request.",
         "",
-        "| subject | CPU µs/request | requests/s | p50 | p99 | memory (PSS) | failed |",
+        "| subject | CPU µs/request | requests/s | p50 | p99 | memory (RSS) | failed |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, rounds in results.items():
