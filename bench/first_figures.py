@@ -81,8 +81,8 @@ def load(url, seconds, connections, body):
     return {
         "requests": int(re.search(r"(\d+) requests in", output)[1]),
         "per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),
-        "p50": re.search(r"50%\s+(\S+)", output)[1],
-        "p99": re.search(r"99%\s+(\S+)", output)[1],
+        "p50": re.search(r"^\s+50%\s+(\S+)", output, re.M)[1],
+        "p99": re.search(r"^\s+99%\s+(\S+)", output, re.M)[1],
         "errors": errors,
     }
 

@@ -63,10 +63,16 @@ pub fn spawn(gateway: Weak<Gateway>, endpoint: Arc<Endpoint>) -> JoinHandle<()> 
 /// as one that is well.
 fn interval_after(probed: &Probed, interval: Duration) -> Duration {
     match probed {
+        Probed::Serves(models) if is_loading(models) => interval / 16,
         Probed::Serves(_) => interval,
         Probed::NothingReady => interval / 16,
         Probed::Failed(_) | Probed::Refused(_) | Probed::NotAsked => interval / 2,
     }
+}
+
+fn is_loading(list: &ModelList) -> bool {
+    let mut versions = list.models.iter().flat_map(|model| &model.versions);
+    versions.any(|version| version.state == VersionState::Loading)
 }
 
 fn take_in(gateway: &Gateway, endpoint: &Arc<Endpoint>, probed: Probed) {
@@ -163,6 +169,13 @@ mod tests {
         );
         assert_eq!(after(Probed::Refused(String::new())), Duration::from_secs(1));
         assert_eq!(after(Probed::NothingReady), Duration::from_millis(125));
+        let body = br#"{"models": [{"name": "iris", "versions": [
+            {"version": "1", "state": "ready"}, {"version": "2", "state": "loading"}]}]}"#;
+        assert_eq!(
+            after(understand(body)),
+            Duration::from_millis(125),
+            "it may have more any moment"
+        );
     }
 
     #[test]
