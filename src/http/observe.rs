@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
@@ -36,44 +37,82 @@ pub async fn observe(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let begun = Instant::now();
     let id = RequestId::take_or_make(request.headers());
     request.extensions_mut().insert(id.clone());
-    let line = is_on.then(|| (request.method().clone(), request.uri().path().to_owned()));
+    let line = is_on.then(|| AccessLine::begin(&request, &id));
 
     let mut response = next.run(request).await;
 
     let error = response.extensions_mut().remove::<ApiError>();
-    let is_shown = |path: &str| {
-        !(is_routine(path) && response.status().is_success())
-            || tracing::enabled!(target: "millrace::access", tracing::Level::DEBUG)
-    };
-    if let Some((method, path)) = line.filter(|(_, path)| is_shown(path)) {
-        let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
-        let code = error
-            .as_ref()
-            .map(|error| error.code.as_str())
-            .or(outcome.code)
-            .unwrap_or("ok");
-        tracing::info!(
-            target: "millrace::access",
-            request_id = id.as_str(),
-            %method,
-            path,
-            status = response.status().as_u16(),
-            code,
-            model = outcome.model.as_deref(),
-            worker = outcome.worker.as_deref(),
-            attempts = (outcome.attempts > 0).then_some(outcome.attempts),
-            reason = error.as_ref().map(|error| error.message.as_ref()),
-            micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-        );
+    if let Some(line) = line {
+        line.end(&mut response, error.as_ref());
     }
     if let Some(error) = error {
         render_error(&mut response, error, &id);
     }
     response.headers_mut().insert(headers::REQUEST_ID, id.header());
     response
+}
+
+/// The log line of one request. It is written however the request ends: a client that leaves drops the request, and the
+/// line with it.
+struct AccessLine {
+    id: RequestId,
+    method: Method,
+    path: String,
+    begun: Instant,
+    is_written: bool,
+}
+
+impl AccessLine {
+    fn begin(request: &Request, id: &RequestId) -> Self {
+        Self {
+            id: id.clone(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            begun: Instant::now(),
+            is_written: false,
+        }
+    }
+
+    fn end(mut self, response: &mut Response, error: Option<&ApiError>) {
+        let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
+        let code = error
+            .map(|error| error.code.as_str())
+            .or(outcome.code)
+            .unwrap_or("ok");
+        let is_shown = !(is_routine(&self.path) && response.status().is_success())
+            || tracing::enabled!(target: "millrace::access", tracing::Level::DEBUG);
+        if is_shown {
+            let reason = error.map(|error| error.message.as_ref());
+            self.write(Some(response.status()), code, &outcome, reason);
+        }
+        self.is_written = true;
+    }
+
+    fn write(&self, status: Option<StatusCode>, code: &str, outcome: &Outcome, reason: Option<&str>) {
+        tracing::info!(
+            target: "millrace::access",
+            request_id = self.id.as_str(),
+            method = %self.method,
+            path = self.path,
+            status = status.map(|status| status.as_u16()),
+            code,
+            model = outcome.model.as_deref(),
+            worker = outcome.worker.as_deref(),
+            attempts = (outcome.attempts > 0).then_some(outcome.attempts),
+            reason,
+            micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.write(None, "client_left", &Outcome::default(), None);
+        }
+    }
 }
 
 /// What probes and scrapers ask every few seconds is only shown with `log = "debug"`.

@@ -3,6 +3,7 @@
 use axum::http::HeaderValue;
 use serde_json::Value;
 
+use crate::support::client::RawConnection;
 use crate::support::serving::Serving;
 use crate::support::wait::until_some;
 
@@ -65,4 +66,25 @@ async fn json_lines_are_json_and_say_which_process_wrote_them() {
     processes.sort_unstable();
     assert_eq!(processes[0], "gateway");
     assert!(processes[1].starts_with('w'), "{processes:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_leaves_a_line_behind() {
+    let serving = Serving::start().await;
+    let mut connection = RawConnection::open(serving.address).await;
+    let head = "POST /predict HTTP/1.1\r\nhost: a\r\nx-request-id: order-9\r\ncontent-length: 9\r\n\r\n{";
+    connection.write(head).await;
+    until_some("the request is in", async || {
+        let metrics = serving.client.get("/metrics").await.text();
+        metrics
+            .contains("millrace_gateway_in_flight_requests 1")
+            .then_some(())
+    })
+    .await;
+    drop(connection);
+    let line = serving.process.line("order-9").await;
+    assert!(
+        line.contains("code=\"client_left\"") || line.contains("broke off"),
+        "{line}"
+    );
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use std::net::SocketAddr;
+
 use super::client::Client;
 use super::process::Process;
 use super::wait::until_some;
@@ -12,6 +14,7 @@ const SHIPPED: [&str; 3] = ["diabetes", "digits", "iris"];
 /// `millrace serve` with two workers.
 pub(crate) struct Serving {
     pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) admin: Client,
 }
@@ -40,6 +43,7 @@ impl Serving {
         let (address, admin) = process.listening().await;
         let serving = Self {
             process,
+            address,
             client: Client::new(address),
             admin: Client::new(admin),
         };
