@@ -37,6 +37,20 @@ pub enum Command {
     Health(HealthArgs),
 }
 
+/// What `serve` and `gateway` both take for their gateway.
+#[derive(Debug, Args)]
+pub struct FrontArgs {
+    /// Address of the gateway
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin listener
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
+    /// Balancing policy
+    #[arg(long)]
+    pub policy: Option<String>,
+}
+
 /// Arguments of `millrace serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -49,15 +63,9 @@ pub struct ServeArgs {
     /// Model repository
     #[arg(long)]
     pub models: Option<PathBuf>,
-    /// Address of the gateway
-    #[arg(long)]
-    pub listen: Option<SocketAddr>,
-    /// Address of the admin listener
-    #[arg(long)]
-    pub admin: Option<SocketAddr>,
-    /// Balancing policy
-    #[arg(long)]
-    pub policy: Option<String>,
+    /// What the gateway in it takes.
+    #[command(flatten)]
+    pub front: FrontArgs,
 }
 
 /// Arguments of `millrace gateway`.
@@ -66,15 +74,9 @@ pub struct GatewayArgs {
     /// Configuration file (TOML)
     #[arg(long, short)]
     pub config: Option<PathBuf>,
-    /// Address to listen on
-    #[arg(long)]
-    pub listen: Option<SocketAddr>,
-    /// Address of the admin listener
-    #[arg(long)]
-    pub admin: Option<SocketAddr>,
-    /// Balancing policy
-    #[arg(long)]
-    pub policy: Option<String>,
+    /// What the gateway in it takes.
+    #[command(flatten)]
+    pub front: FrontArgs,
 }
 
 /// Arguments of `millrace worker`.

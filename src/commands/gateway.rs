@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use super::start::{bind, load, raise_descriptor_limit, runtime};
+use super::start::{bind, layers, load, raise_descriptor_limit, runtime, with_front_flags};
 use crate::cli::GatewayArgs;
 use crate::config::{Config, GatewayConfig, Layers};
 use crate::gateway::reload::{Membership, follow};
@@ -20,16 +20,7 @@ use crate::http::signal::Termination;
 use crate::telemetry::logging;
 
 pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
-    let layers = super::start::layers()
-        .with_flag(
-            "gateway.listen",
-            arguments.listen.map(|address| address.to_string()),
-        )
-        .with_flag(
-            "gateway.admin",
-            arguments.admin.map(|address| address.to_string()),
-        )
-        .with_flag("gateway.policy", arguments.policy.clone());
+    let layers = with_front_flags(layers(), &arguments.front);
     let config = load(&layers, arguments.config.as_deref())?;
     config.gateway.require_workers().map_err(Failure::usage)?;
     logging::start(&config.telemetry, None);

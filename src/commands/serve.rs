@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use super::Failure;
 use super::gateway::Front;
-use super::start::{layers, load, raise_descriptor_limit, runtime};
+use super::start::{layers, load, raise_descriptor_limit, runtime, with_front_flags};
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::gateway::reload::Membership;
@@ -14,7 +14,7 @@ use crate::supervisor::{self, WorkerCommand};
 use crate::telemetry::logging;
 
 pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
-    let layers = layers()
+    let layers = with_front_flags(layers(), &arguments.front)
         .with_flag(
             "serve.workers",
             arguments
@@ -24,16 +24,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
         .with_flag(
             "worker.models",
             arguments.models.as_ref().map(|path| path.display().to_string()),
-        )
-        .with_flag(
-            "gateway.listen",
-            arguments.listen.map(|address| address.to_string()),
-        )
-        .with_flag(
-            "gateway.admin",
-            arguments.admin.map(|address| address.to_string()),
-        )
-        .with_flag("gateway.policy", arguments.policy.clone());
+        );
     let mut config = load(&layers, arguments.config.as_deref())?;
     if !config.worker.models.is_dir() {
         return Err(Failure::usage(format!(

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use super::Failure;
+use crate::cli::FrontArgs;
 use crate::config::{Config, Layers};
 
 /// The environment, over whatever file and under whatever flags come to it.
@@ -15,6 +16,14 @@ pub(super) fn layers() -> Layers {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Layers::new().with_environment(variables)
+}
+
+/// `layers` under the flags of a gateway.
+pub(super) fn with_front_flags(layers: Layers, front: &FrontArgs) -> Layers {
+    layers
+        .with_flag("gateway.listen", front.listen.map(|address| address.to_string()))
+        .with_flag("gateway.admin", front.admin.map(|address| address.to_string()))
+        .with_flag("gateway.policy", front.policy.clone())
 }
 
 /// The checked configuration of `layers` over `file`.

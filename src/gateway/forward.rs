@@ -269,32 +269,39 @@ fn judge(
     response: Response<Body>,
     code: Option<ErrorCode>,
 ) -> Tried {
-    if let Some(reason) = code.and_then(Reason::of_refusal) {
-        endpoint.metrics.count(reason.as_str());
-        if reason == Reason::Draining {
-            gateway
-                .pool
-                .observe_bad(endpoint, Observation::Out, "it is shutting down".into());
-        }
-        endpoint.probe_now.notify_one();
-        return Tried::Failed {
-            reason,
-            answer: Ok(response),
-        };
+    let status = response.status();
+    match code {
+        None if status.is_success() => answered(endpoint, response, "ok"),
+        None if status.is_client_error() => refused_unread(endpoint, status),
+        None => no_worker_answered(gateway, endpoint, status),
+        Some(code) => match Reason::of_refusal(code) {
+            None => answered(endpoint, response, code.as_str()),
+            Some(reason) => sent_elsewhere(gateway, endpoint, response, reason),
+        },
     }
-    let Some(label) = code
-        .map(ErrorCode::as_str)
-        .or(response.status().is_success().then_some("ok"))
-    else {
-        if response.status().is_client_error() {
-            return refused_unread(endpoint, response.status());
-        }
-        return no_worker_answered(gateway, endpoint, response.status());
-    };
-    endpoint.metrics.count(label);
-    Tried::Answered {
-        response,
-        code: label,
+}
+
+fn answered(endpoint: &Endpoint, response: Response<Body>, code: &'static str) -> Tried {
+    endpoint.metrics.count(code);
+    Tried::Answered { response, code }
+}
+
+/// The worker says that another one should be asked; where there is none, its refusal is the answer.
+fn sent_elsewhere(
+    gateway: &Gateway,
+    endpoint: &Arc<Endpoint>,
+    response: Response<Body>,
+    reason: Reason,
+) -> Tried {
+    endpoint.metrics.count(reason.as_str());
+    if reason == Reason::Draining {
+        let problem = "it is shutting down".into();
+        gateway.pool.observe_bad(endpoint, Observation::Out, problem);
+    }
+    endpoint.probe_now.notify_one();
+    Tried::Failed {
+        reason,
+        answer: Ok(response),
     }
 }
 
@@ -302,15 +309,12 @@ fn judge(
 /// request's fault: whoever sends such a one must not be able to take workers out.
 fn refused_unread(endpoint: &Endpoint, status: StatusCode) -> Tried {
     let code = ErrorCode::InvalidInput;
-    endpoint.metrics.count(code.as_str());
-    let error = ApiError::new(
-        code,
-        format!("the worker refused the request with status {status}"),
-    );
-    Tried::Answered {
-        response: error.into_response(),
-        code: code.as_str(),
-    }
+    let message = format!("the worker refused the request with status {status}");
+    answered(
+        endpoint,
+        ApiError::new(code, message).into_response(),
+        code.as_str(),
+    )
 }
 
 /// Something between here and the worker answered in its place, or it is none: a worker's errors have our shape.
