@@ -63,20 +63,25 @@ struct LineWriter<'a> {
     prefix: Option<&'a Prefix>,
 }
 
+impl LineWriter<'_> {
+    fn write_line(&self, line: &[u8]) -> io::Result<()> {
+        let Some(prefix) = self.prefix else {
+            return io::stderr().write_all(line);
+        };
+        let rest = line.strip_prefix(prefix.replaces.as_bytes()).unwrap_or(line);
+        io::stderr().write_all(&[prefix.text.as_bytes(), rest].concat())
+    }
+}
+
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.prefix {
-            None => io::stderr().write_all(line)?,
-            Some(prefix) => {
-                let rest = line.strip_prefix(prefix.replaces.as_bytes()).unwrap_or(line);
-                let labelled = [prefix.text.as_bytes(), rest].concat();
-                io::stderr().write_all(&labelled)?;
-            }
-        }
+        // Where nobody reads the log any more, there is nobody to tell so: the subscriber would try, on standard error,
+        // and panic in whatever was being logged.
+        let _ = self.write_line(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }

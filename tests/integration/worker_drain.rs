@@ -172,3 +172,15 @@ fn a_repository_that_is_not_there_is_wrong_use() {
         "{message}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_costs_no_request_and_leaves_no_worker_behind() {
+    let mut process = Process::start();
+    let client = until_ready(process.listening()).await;
+    drop(process.0.stderr.take());
+    let row = json!({"model": "iris", "inputs": [[5.1, 3.5, 1.4, 0.2]]});
+    client.post("/predict", row.to_string()).await.assert_ok();
+    drop(process.0.stdin.take());
+    let status = until_some("the worker ends", async || process.0.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(0));
+}
