@@ -4,11 +4,11 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use millrace::api::predict::{Nested, PredictRequest, PredictResponse, Slice};
+use millrace::api::predict::{Listed, Nested, PredictRequest, PredictResponse};
 use millrace::engine::{self, LoadOptions};
 use millrace::model::artifact::Artifact;
 use millrace::model::schema::Schema;
-use millrace::model::tensor::{Tensor, Values};
+use millrace::model::tensor::{Slice, Tensor, Values};
 use millrace::worker::validation::tensors_of;
 
 const MODELS: [(&str, usize); 3] = [("iris", 4), ("diabetes", 10), ("digits", 64)];
@@ -65,11 +65,11 @@ fn encode(criterion: &mut Criterion) {
             version: "1",
             predictions: Some(Nested {
                 shape: &one,
-                values: Slice::Names(&names),
+                values: Listed::Names(&names),
             }),
             probabilities: Some(Nested {
                 shape: &two,
-                values: Slice::F32(&probabilities),
+                values: Listed::Values(Slice::F32(&probabilities)),
             }),
             classes: Some(&classes),
             outputs: None,

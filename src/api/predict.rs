@@ -10,6 +10,7 @@ use serde_json::error::Category;
 
 use super::datum::{BorrowedText, Datum, shortened_to};
 use super::error::{ApiError, ErrorCode};
+use crate::model::tensor::Slice;
 
 /// Characters of a parser's message that a client gets.
 const MAX_QUOTED: usize = 300;
@@ -120,36 +121,41 @@ pub struct Nested<'a> {
     /// Its size along each axis; without axes it is written as a single value.
     pub shape: &'a [usize],
     /// Its values in row-major order, as many as the shape asks for.
-    pub values: Slice<'a>,
+    pub values: Listed<'a>,
 }
 
-/// The values of a tensor.
+/// What stands in a tensor that is written.
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "each is named after its type")]
-pub enum Slice<'a> {
-    Bool(&'a [bool]),
-    U8(&'a [u8]),
-    I8(&'a [i8]),
-    I32(&'a [i32]),
-    I64(&'a [i64]),
-    F32(&'a [f32]),
-    F64(&'a [f64]),
-    Text(&'a [String]),
+pub enum Listed<'a> {
+    /// The values of a tensor.
+    Values(Slice<'a>),
+    /// The names of classes.
     Names(&'a [&'a str]),
 }
 
 impl Serialize for Nested<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.values {
+        let values = match self.values {
+            Listed::Names(names) => return nest(self.shape, names).serialize(serializer),
+            Listed::Values(values) => values,
+        };
+        match values {
             Slice::Bool(values) => nest(self.shape, values).serialize(serializer),
             Slice::U8(values) => nest(self.shape, values).serialize(serializer),
+            Slice::U16(values) => nest(self.shape, values).serialize(serializer),
+            Slice::U32(values) => nest(self.shape, values).serialize(serializer),
+            Slice::U64(values) => nest(self.shape, values).serialize(serializer),
             Slice::I8(values) => nest(self.shape, values).serialize(serializer),
+            Slice::I16(values) => nest(self.shape, values).serialize(serializer),
             Slice::I32(values) => nest(self.shape, values).serialize(serializer),
             Slice::I64(values) => nest(self.shape, values).serialize(serializer),
             Slice::F32(values) => nest(self.shape, values).serialize(serializer),
             Slice::F64(values) => nest(self.shape, values).serialize(serializer),
             Slice::Text(values) => nest(self.shape, values).serialize(serializer),
-            Slice::Names(values) => nest(self.shape, values).serialize(serializer),
+            Slice::F16(values) => {
+                let singles: Vec<f32> = values.iter().copied().map(f32::from).collect();
+                nest(self.shape, &singles).serialize(serializer)
+            }
         }
     }
 }
@@ -280,7 +286,7 @@ mod tests {
         let write = |shape: &[usize], values: &[f32]| {
             serde_json::to_string(&Nested {
                 shape,
-                values: Slice::F32(values),
+                values: Listed::Values(Slice::F32(values)),
             })
             .unwrap()
         };
@@ -292,5 +298,11 @@ mod tests {
         );
         assert_eq!(write(&[2, 0], &[]), "[[],[]]");
         assert_eq!(write(&[0, 2], &[]), "[]");
+        let halves = [0.5, -65504.0].map(half::f16::from_f32);
+        let halves = Nested {
+            shape: &[2],
+            values: Listed::Values(Slice::F16(&halves)),
+        };
+        assert_eq!(serde_json::to_string(&halves).unwrap(), "[0.5,-65504.0]");
     }
 }

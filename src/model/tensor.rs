@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use half::f16;
+
 /// The element type of a tensor, in the words of the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Datatype {
@@ -9,12 +11,22 @@ pub enum Datatype {
     Bool,
     /// `UINT8`
     U8,
+    /// `UINT16`
+    U16,
+    /// `UINT32`
+    U32,
+    /// `UINT64`
+    U64,
     /// `INT8`
     I8,
+    /// `INT16`
+    I16,
     /// `INT32`
     I32,
     /// `INT64`
     I64,
+    /// `FP16`
+    F16,
     /// `FP32`
     F32,
     /// `FP64`
@@ -30,9 +42,14 @@ impl Datatype {
         match self {
             Self::Bool => "BOOL",
             Self::U8 => "UINT8",
+            Self::U16 => "UINT16",
+            Self::U32 => "UINT32",
+            Self::U64 => "UINT64",
             Self::I8 => "INT8",
+            Self::I16 => "INT16",
             Self::I32 => "INT32",
             Self::I64 => "INT64",
+            Self::F16 => "FP16",
             Self::F32 => "FP32",
             Self::F64 => "FP64",
             Self::Text => "BYTES",
@@ -42,7 +59,7 @@ impl Datatype {
     /// Whether it is a floating-point type.
     #[must_use]
     pub const fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F64)
+        matches!(self, Self::F16 | Self::F32 | Self::F64)
     }
 }
 
@@ -58,9 +75,14 @@ impl fmt::Display for Datatype {
 pub enum Values {
     Bool(Vec<bool>),
     U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
     I8(Vec<i8>),
+    I16(Vec<i16>),
     I32(Vec<i32>),
     I64(Vec<i64>),
+    F16(Vec<f16>),
     F32(Vec<f32>),
     F64(Vec<f64>),
     Text(Vec<String>),
@@ -72,9 +94,14 @@ macro_rules! with_values {
         match $values {
             $crate::model::tensor::Values::Bool($inner) => $body,
             $crate::model::tensor::Values::U8($inner) => $body,
+            $crate::model::tensor::Values::U16($inner) => $body,
+            $crate::model::tensor::Values::U32($inner) => $body,
+            $crate::model::tensor::Values::U64($inner) => $body,
             $crate::model::tensor::Values::I8($inner) => $body,
+            $crate::model::tensor::Values::I16($inner) => $body,
             $crate::model::tensor::Values::I32($inner) => $body,
             $crate::model::tensor::Values::I64($inner) => $body,
+            $crate::model::tensor::Values::F16($inner) => $body,
             $crate::model::tensor::Values::F32($inner) => $body,
             $crate::model::tensor::Values::F64($inner) => $body,
             $crate::model::tensor::Values::Text($inner) => $body,
@@ -89,9 +116,14 @@ macro_rules! with_both {
         match ($left, $right) {
             (Values::Bool($a), Values::Bool($b)) => $body,
             (Values::U8($a), Values::U8($b)) => $body,
+            (Values::U16($a), Values::U16($b)) => $body,
+            (Values::U32($a), Values::U32($b)) => $body,
+            (Values::U64($a), Values::U64($b)) => $body,
             (Values::I8($a), Values::I8($b)) => $body,
+            (Values::I16($a), Values::I16($b)) => $body,
             (Values::I32($a), Values::I32($b)) => $body,
             (Values::I64($a), Values::I64($b)) => $body,
+            (Values::F16($a), Values::F16($b)) => $body,
             (Values::F32($a), Values::F32($b)) => $body,
             (Values::F64($a), Values::F64($b)) => $body,
             (Values::Text($a), Values::Text($b)) => $body,
@@ -107,9 +139,14 @@ impl Values {
         match datatype {
             Datatype::Bool => Self::Bool(Vec::with_capacity(capacity)),
             Datatype::U8 => Self::U8(Vec::with_capacity(capacity)),
+            Datatype::U16 => Self::U16(Vec::with_capacity(capacity)),
+            Datatype::U32 => Self::U32(Vec::with_capacity(capacity)),
+            Datatype::U64 => Self::U64(Vec::with_capacity(capacity)),
             Datatype::I8 => Self::I8(Vec::with_capacity(capacity)),
+            Datatype::I16 => Self::I16(Vec::with_capacity(capacity)),
             Datatype::I32 => Self::I32(Vec::with_capacity(capacity)),
             Datatype::I64 => Self::I64(Vec::with_capacity(capacity)),
+            Datatype::F16 => Self::F16(Vec::with_capacity(capacity)),
             Datatype::F32 => Self::F32(Vec::with_capacity(capacity)),
             Datatype::F64 => Self::F64(Vec::with_capacity(capacity)),
             Datatype::Text => Self::Text(Vec::with_capacity(capacity)),
@@ -130,12 +167,37 @@ impl Values {
         match self {
             Self::Bool(_) => Datatype::Bool,
             Self::U8(_) => Datatype::U8,
+            Self::U16(_) => Datatype::U16,
+            Self::U32(_) => Datatype::U32,
+            Self::U64(_) => Datatype::U64,
             Self::I8(_) => Datatype::I8,
+            Self::I16(_) => Datatype::I16,
             Self::I32(_) => Datatype::I32,
             Self::I64(_) => Datatype::I64,
+            Self::F16(_) => Datatype::F16,
             Self::F32(_) => Datatype::F32,
             Self::F64(_) => Datatype::F64,
             Self::Text(_) => Datatype::Text,
+        }
+    }
+
+    /// All of them, borrowed.
+    #[must_use]
+    pub const fn as_slice(&self) -> Slice<'_> {
+        match self {
+            Self::Bool(values) => Slice::Bool(values.as_slice()),
+            Self::U8(values) => Slice::U8(values.as_slice()),
+            Self::U16(values) => Slice::U16(values.as_slice()),
+            Self::U32(values) => Slice::U32(values.as_slice()),
+            Self::U64(values) => Slice::U64(values.as_slice()),
+            Self::I8(values) => Slice::I8(values.as_slice()),
+            Self::I16(values) => Slice::I16(values.as_slice()),
+            Self::I32(values) => Slice::I32(values.as_slice()),
+            Self::I64(values) => Slice::I64(values.as_slice()),
+            Self::F16(values) => Slice::F16(values.as_slice()),
+            Self::F32(values) => Slice::F32(values.as_slice()),
+            Self::F64(values) => Slice::F64(values.as_slice()),
+            Self::Text(values) => Slice::Text(values.as_slice()),
         }
     }
 
@@ -150,6 +212,25 @@ impl Values {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The values of a tensor, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each is named after its datatype")]
+pub enum Slice<'a> {
+    Bool(&'a [bool]),
+    U8(&'a [u8]),
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+    U64(&'a [u64]),
+    I8(&'a [i8]),
+    I16(&'a [i16]),
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    F16(&'a [f16]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    Text(&'a [String]),
 }
 
 /// Tensors that do not fit each other, or a shape that does not fit its values.
@@ -328,6 +409,7 @@ impl Tensor {
     #[must_use]
     pub fn first_non_finite_row(&self) -> Option<usize> {
         let position = match &self.values {
+            Values::F16(values) => values.iter().position(|value| !value.is_finite()),
             Values::F32(values) => values.iter().position(|value| !value.is_finite()),
             Values::F64(values) => values.iter().position(|value| !value.is_finite()),
             _ => None,

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use super::served::Served;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::predict::{Nested, Outputs, PredictResponse, Slice};
+use crate::api::predict::{Listed, Nested, Outputs, PredictResponse};
 use crate::model::schema::Answer;
-use crate::model::tensor::{Tensor, Values};
+use crate::model::tensor::{Slice, Tensor, Values};
 
 /// Writes `outputs`, one row for each row of the request, as the JSON body of the answer.
 pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiError> {
@@ -41,7 +41,7 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
                 indices = largest.map(|index| index as i64).collect();
                 response.predictions = Some(Nested {
                     shape: &rows,
-                    values: Slice::I64(&indices),
+                    values: Listed::Values(Slice::I64(&indices)),
                 });
             } else {
                 names = largest(&outputs[*probabilities])
@@ -50,7 +50,7 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
                 response.classes = Some(classes);
                 response.predictions = Some(Nested {
                     shape: &rows,
-                    values: Slice::Names(&names),
+                    values: Listed::Names(&names),
                 });
             }
         }
@@ -86,27 +86,14 @@ fn check_finite(served: &Served, outputs: &[Tensor]) -> Result<(), ApiError> {
 fn column<'a>(rows: &'a [usize; 1], output: &'a Tensor) -> Nested<'a> {
     Nested {
         shape: rows,
-        values: slice(output),
+        values: Listed::Values(output.values().as_slice()),
     }
 }
 
 fn nested(output: &Tensor) -> Nested<'_> {
     Nested {
         shape: output.shape(),
-        values: slice(output),
-    }
-}
-
-const fn slice(output: &Tensor) -> Slice<'_> {
-    match output.values() {
-        Values::Bool(values) => Slice::Bool(values.as_slice()),
-        Values::U8(values) => Slice::U8(values.as_slice()),
-        Values::I8(values) => Slice::I8(values.as_slice()),
-        Values::I32(values) => Slice::I32(values.as_slice()),
-        Values::I64(values) => Slice::I64(values.as_slice()),
-        Values::F32(values) => Slice::F32(values.as_slice()),
-        Values::F64(values) => Slice::F64(values.as_slice()),
-        Values::Text(values) => Slice::Text(values.as_slice()),
+        values: Listed::Values(output.values().as_slice()),
     }
 }
 

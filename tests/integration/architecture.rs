@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate, and the modules that it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("api", &[]),
+    ("api", &["model"]),
     ("cli", &[]),
     (
         "commands",

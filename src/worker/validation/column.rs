@@ -1,5 +1,7 @@
 //! The values of one input of a request, as they gather row by row.
 
+use half::f16;
+
 use super::Validation;
 use super::refusal::{Place, invalid, ragged};
 use crate::api::datum::Datum;
@@ -94,12 +96,22 @@ pub(super) fn push(
     column: &mut Column<'_>,
 ) -> Result<(), ApiError> {
     let taken = match (&mut column.values, datum) {
+        (Values::F16(values), &Datum::Float(number)) => {
+            let half = f16::from_f64(number);
+            values.push(half);
+            half.is_finite()
+        }
+        (Values::F16(values), &Datum::Int(number)) => {
+            let half = f16::from_f64(number as f64);
+            values.push(half);
+            half.is_finite()
+        }
         (Values::F32(values), &Datum::Float(number)) => {
             let single = number as f32;
             values.push(single);
             single.is_finite()
         }
-        // Every 64-bit integer is in the range of both floating-point types.
+        // Every 64-bit integer is in the range of both larger floating-point types.
         (Values::F32(values), &Datum::Int(number)) => {
             values.push(number as f32);
             true
@@ -114,7 +126,12 @@ pub(super) fn push(
         }
         (Values::I64(values), number) => push_integer(number, values),
         (Values::I32(values), number) => push_integer(number, values),
+        (Values::I16(values), number) => push_integer(number, values),
         (Values::I8(values), number) => push_integer(number, values),
+        // What does not fit a signed integer comes as a float, and would have lost its last digits.
+        (Values::U64(values), number) => push_integer(number, values),
+        (Values::U32(values), number) => push_integer(number, values),
+        (Values::U16(values), number) => push_integer(number, values),
         (Values::U8(values), number) => push_integer(number, values),
         (Values::Bool(values), &Datum::Bool(value)) => {
             values.push(value);
@@ -162,9 +179,14 @@ const fn expected(datatype: Datatype) -> &'static str {
     match datatype {
         Datatype::Bool => "true or false",
         Datatype::U8 => "a whole number from 0 to 255",
+        Datatype::U16 => "a whole number from 0 to 65535",
+        Datatype::U32 => "a whole number from 0 to 4294967295",
+        Datatype::U64 => "a whole number from 0 to 9223372036854775807",
         Datatype::I8 => "a whole number from -128 to 127",
+        Datatype::I16 => "a whole number from -32768 to 32767",
         Datatype::I32 => "a whole number of 32 bits",
         Datatype::I64 => "a whole number of 64 bits",
+        Datatype::F16 => "a number in the range of 16-bit floats",
         Datatype::F32 => "a number in the range of 32-bit floats",
         Datatype::F64 => "a number",
         Datatype::Text => "a text",

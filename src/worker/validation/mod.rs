@@ -340,6 +340,31 @@ mod tests {
         })
     }
 
+    #[test]
+    fn every_datatype_takes_its_range_and_nothing_beyond() {
+        for (datatype, good, bad) in [
+            (Datatype::U8, "[0, 255]", "[256]"),
+            (Datatype::U16, "[0, 65535]", "[-1]"),
+            (Datatype::U32, "[0, 4294967295]", "[4294967296]"),
+            (Datatype::U64, "[0, 9223372036854775807]", "[-1]"),
+            (Datatype::I8, "[-128, 127]", "[128]"),
+            (Datatype::I16, "[-32768, 32767]", "[32768]"),
+            (Datatype::I32, "[-2147483648, 2147483647]", "[2147483648]"),
+            (Datatype::F16, "[0.5, 65504]", "[65536]"),
+            (Datatype::F32, "[0.5, 1e38]", "[1e39]"),
+            (Datatype::Bool, "[true, false]", "[1]"),
+        ] {
+            let schema = schema(vec![spec("x", datatype, &[1])], &[]);
+            let tensors = check(&schema, good).unwrap();
+            assert_eq!(
+                (tensors[0].datatype(), tensors[0].rows()),
+                (datatype, 2),
+                "{datatype}"
+            );
+            assert!(refusal(&schema, bad).contains("expected"), "{datatype}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_comes_is_a_whole_tensor_or_a_told_error(rows in prop::collection::vec(any_datum(), 0..5)) {
