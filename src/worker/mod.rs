@@ -11,6 +11,7 @@ mod predict;
 mod registry;
 mod router;
 mod served;
+pub mod trial;
 pub mod validation;
 
 use std::io;
@@ -21,6 +22,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use self::registry::Registry;
+use self::trial::Trial;
 use crate::config::WorkerConfig;
 use crate::http::drain::{Drain, Phase};
 use crate::http::observe::AccessLog;
@@ -38,9 +40,9 @@ pub struct Worker {
 
 impl Worker {
     /// Looks which models there are. Nothing is loaded yet.
-    pub fn new(config: WorkerConfig, drain: Drain) -> Result<Arc<Self>, RepositoryError> {
+    pub fn new(config: WorkerConfig, trial: Trial, drain: Drain) -> Result<Arc<Self>, RepositoryError> {
         let metrics = WorkerMetrics::new();
-        let registry = Registry::scan(&config, &metrics)?;
+        let registry = Registry::scan(&config, trial, &metrics)?;
         Ok(Arc::new(Self {
             config: Arc::new(config),
             registry: Arc::new(registry),

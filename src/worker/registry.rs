@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::served::Served;
+use super::trial::Trial;
 use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::VersionState;
@@ -45,6 +46,7 @@ pub(super) struct Registry {
     models: ArcSwap<Models>,
     waiting: Mutex<Vec<Waiting>>,
     root: PathBuf,
+    trial: Trial,
     metrics: WorkerMetrics,
     is_closed: AtomicBool,
     is_settled: watch::Sender<bool>,
@@ -59,7 +61,11 @@ struct Waiting {
 
 impl Registry {
     /// Looks what there is; nothing is loaded yet.
-    pub(super) fn scan(config: &WorkerConfig, metrics: &WorkerMetrics) -> Result<Self, RepositoryError> {
+    pub(super) fn scan(
+        config: &WorkerConfig,
+        trial: Trial,
+        metrics: &WorkerMetrics,
+    ) -> Result<Self, RepositoryError> {
         let contents = scan(&config.models)?;
         for oddity in &contents.oddities {
             tracing::warn!("model repository: {oddity}");
@@ -86,6 +92,7 @@ impl Registry {
             models: ArcSwap::from_pointee(models),
             waiting: Mutex::new(waiting),
             root: contents.root,
+            trial,
             metrics: metrics.clone(),
             is_closed: AtomicBool::new(false),
             is_settled: watch::Sender::new(false),
@@ -135,7 +142,15 @@ impl Registry {
         } = next;
         let begun = Instant::now();
         let batching = config.batching_of(model);
-        match Served::load(&self.root, folder, model, *number, batching, &self.metrics) {
+        match Served::load(
+            &self.root,
+            folder,
+            model,
+            *number,
+            batching,
+            &self.trial,
+            &self.metrics,
+        ) {
             Ok(served) => {
                 let task = served.schema.task();
                 self.set(model, *number, Slot::Ready(Arc::new(served)));

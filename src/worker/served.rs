@@ -11,6 +11,7 @@ use crate::model::schema::{Schema, SchemaError};
 use crate::telemetry::worker_metrics::WorkerMetrics;
 
 use super::batching::Batcher;
+use super::trial::{Trial, TrialError};
 
 /// A version that answers predictions.
 pub(crate) struct Served {
@@ -36,6 +37,8 @@ pub(super) enum LoadError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
+    Trial(#[from] TrialError),
+    #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error("its engine threads could not be started: {0}")]
     Threads(io::Error),
@@ -49,6 +52,7 @@ impl Served {
         model: &Arc<str>,
         number: u64,
         config: &BatchingConfig,
+        trial: &Trial,
         metrics: &WorkerMetrics,
     ) -> Result<Self, LoadError> {
         let artifact = Artifact::read(folder)?;
@@ -59,7 +63,8 @@ impl Served {
         let options = LoadOptions {
             max_batch_size: config.max_batch_size,
         };
-        let graph = engine::load(&graph_path, options)?;
+        trial.pass(&graph_path, &options)?;
+        let graph = engine::load(&graph_path, &options)?;
         let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?;
         contain_panics(|| graph.warm_up())?;
         let version = number.to_string();

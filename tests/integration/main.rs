@@ -21,5 +21,6 @@ mod supervisor;
 mod worker_bad_input;
 mod worker_batching;
 mod worker_drain;
+mod worker_hostile_files;
 mod worker_models;
 mod worker_predict;
