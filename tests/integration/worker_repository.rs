@@ -34,9 +34,9 @@ fn setup() -> Setup {
 /// Version `version` of model m, put into place as a whole.
 fn put(repository: &Path, version: &str, graph: &[u8]) {
     let folder = repository.join("m").join(version);
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("model.onnx.tmp"), graph).unwrap();
-    fs::rename(folder.join("model.onnx.tmp"), folder.join("model.onnx")).unwrap();
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    fs::write(folder.join("model.onnx.tmp"), graph).expect("a file can be written");
+    fs::rename(folder.join("model.onnx.tmp"), folder.join("model.onnx")).expect("a file can be moved");
 }
 
 impl TestWorker {
@@ -96,7 +96,12 @@ impl Hammer {
                 let mut answers = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
                     let answer = client.post("/models/m/predict", ONE_ROW).await;
-                    answers.push(answer.assert_ok().json()["predictions"][0].as_f64().unwrap());
+                    let answer = answer.assert_ok().json();
+                    answers.push(
+                        answer["predictions"][0]
+                            .as_f64()
+                            .expect("a prediction is a number"),
+                    );
                 }
                 answers
             })
@@ -212,7 +217,9 @@ async fn two_hundred_reloads_lose_no_request_and_leave_no_thread() {
 }
 
 fn threads_called(name: &str) -> usize {
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let threads = fs::read_dir("/proc/self/task")
+        .expect("threads are listed")
+        .flatten();
     let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     names.filter(|found| found.starts_with(name)).count()
 }
