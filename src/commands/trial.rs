@@ -27,7 +27,8 @@ pub(super) fn run(arguments: &TrialArgs) -> Result<(), Failure> {
 )]
 fn bound(max_memory: u64, timeout: Duration) -> std::io::Result<()> {
     Resource::CORE.set(0, 0)?;
-    Resource::AS.set(max_memory, max_memory)?;
+    let address_space = address_space()?.saturating_add(max_memory);
+    Resource::AS.set(address_space, address_space)?;
     // Twice the time, because a graph may be prepared on more than one core; the clock below is the first to end it.
     let seconds = timeout.as_secs().saturating_mul(2).saturating_add(1);
     Resource::CPU.set(seconds, seconds)?;
@@ -38,4 +39,16 @@ fn bound(max_memory: u64, timeout: Duration) -> std::io::Result<()> {
         process::exit(i32::from(OUT_OF_TIME));
     })?;
     Ok(())
+}
+
+/// Bytes of address space that this process has before it begins: its allocator reserves some ahead.
+fn address_space() -> std::io::Result<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = pages
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse::<u64>().ok());
+    Ok(pages
+        .unwrap_or(0)
+        .saturating_mul(rustix::param::page_size() as u64))
 }

@@ -5,15 +5,19 @@
 //! after it needs to ask again whether a weight is positive or an address parses.
 
 mod check;
+mod follow;
 mod gateway;
 mod layers;
+mod repository;
 mod section;
 mod setting;
 mod telemetry;
 mod worker;
 
+pub use follow::FollowedFile;
 pub use gateway::{EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RetryConfig};
 pub use layers::Layers;
+pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
 pub use section::{ConfigError, ConfigErrors};
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use worker::{BatchingConfig, LoadingConfig, WorkerConfig};

@@ -7,9 +7,10 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::batching::{Refusal, RunError};
+use super::batching::{Answer, Refusal, RunError};
 use super::served::Served;
 use super::{Worker, answer, validation};
 use crate::api::datum::shortened;
@@ -20,6 +21,7 @@ use crate::http::body;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 use crate::http::reply::json_bytes;
+use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// What the path of a prediction names.
@@ -101,14 +103,14 @@ async fn answer_to(
     let bytes = read_body(worker, &head.headers, body, deadline).await?;
     let request = PredictRequest::parse(&bytes)?;
 
-    let served = find(worker, &target, &request, trace)?;
-    let inputs = validation::tensors_of(&request.inputs, &served.model, &served.schema)?;
+    let (model, version) = addressee(worker, &target, &request)?;
+    trace.model = worker.registry.known(model);
+    let (served, running) = queue(worker, model, version, (begun, deadline), trace, |served| {
+        validation::tensors_of(&request.inputs, &served.model, &served.schema)
+    })?;
     drop(request);
     drop(bytes);
 
-    let queued = served.batcher.submit(inputs, begun, deadline.0);
-    trace.served = Some(Arc::clone(&served));
-    let running = queued.map_err(|refusal| refused(&served, refusal))?;
     let outputs = match timeout_at(deadline.0, running).await {
         Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
             return Err(Deadline::exceeded("it waited for the model"));
@@ -132,21 +134,51 @@ async fn read_body(
     body::read(headers, body, worker.config.http.max_body, deadline).await
 }
 
-/// The version that a request asks for, in its path, its body, or by leaving it open.
-fn find(
-    worker: &Worker,
-    target: &Target,
-    request: &PredictRequest<'_>,
-    trace: &mut Trace,
-) -> Result<Arc<Served>, ApiError> {
+/// The model and version that a request asks for, in its path, its body, or by leaving it open.
+fn addressee<'a>(
+    worker: &'a Worker,
+    target: &'a Target,
+    request: &'a PredictRequest<'_>,
+) -> Result<(&'a str, Option<&'a str>), ApiError> {
     let model = agreed("model", target.model.as_deref(), request.model.as_ref())?;
     let version = agreed("version", target.version.as_deref(), request.version.as_ref())?;
-    let Some(model) = model.or(worker.config.default_model.as_deref()) else {
-        let message = "no model is named; expected the member `model`, or the path /models/{model}/predict";
-        return Err(ApiError::new(ErrorCode::InvalidInput, message));
-    };
-    trace.model = worker.registry.known(model);
-    worker.registry.find(model, version)
+    match model.or(worker.config.default_model.as_deref()) {
+        Some(model) => Ok((model, version)),
+        None => {
+            let message =
+                "no model is named; expected the member `model`, or the path /models/{model}/predict";
+            Err(ApiError::new(ErrorCode::InvalidInput, message))
+        }
+    }
+}
+
+/// Queues a request on the version that answers it. Where that one is replaced between finding it and queueing, the
+/// request goes to the one in its place, and is checked against that one's signature anew.
+fn queue(
+    worker: &Worker,
+    model: &str,
+    version: Option<&str>,
+    (begun, deadline): (Instant, Deadline),
+    trace: &mut Trace,
+    tensors: impl Fn(&Served) -> Result<Vec<Tensor>, ApiError>,
+) -> Result<(Arc<Served>, oneshot::Receiver<Answer>), ApiError> {
+    let mut served = worker.registry.find(model, version)?;
+    loop {
+        let inputs = tensors(&served)?;
+        let queued = served.batcher.submit(inputs, begun, deadline.0);
+        trace.served = Some(Arc::clone(&served));
+        let refusal = match queued {
+            Ok(running) => return Ok((served, running)),
+            Err(refusal) => refusal,
+        };
+        // A version is closed only after another took its place in the registry, or after it was taken out there:
+        // the same one again means that the worker ends.
+        let next = worker.registry.find(model, version)?;
+        if refusal == Refusal::Full || Arc::ptr_eq(&next, &served) {
+            return Err(refused(&served, refusal));
+        }
+        served = next;
+    }
 }
 
 /// What path and body say of the same thing, if they do not contradict each other.

@@ -24,3 +24,4 @@ mod worker_drain;
 mod worker_hostile_files;
 mod worker_models;
 mod worker_predict;
+mod worker_repository;
