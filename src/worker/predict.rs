@@ -1,25 +1,24 @@
-//! One prediction, from the head of its request to its answer.
+//! One prediction, from the head of its request to its answer, whatever dialect it is written in.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
 use tokio::time::{Instant, timeout_at};
 
+use super::Worker;
 use super::batching::{Refusal, RunError};
+use super::dialect::{Decoded, Dialect};
 use super::served::Served;
-use super::{Worker, answer, validation};
 use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
-use crate::api::predict::PredictRequest;
 use crate::http::body;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
-use crate::http::reply::json_bytes;
+use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// What the path of a prediction names.
@@ -52,8 +51,37 @@ struct Trace {
     served: Option<Arc<Served>>,
 }
 
-/// Answers a prediction and counts it.
-pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -> Response {
+/// Finds the version that a request is for, once its dialect has read what the body says of it.
+pub(super) struct Finder<'a> {
+    worker: &'a Worker,
+    target: &'a Target,
+    trace: &'a mut Trace,
+}
+
+impl Finder<'_> {
+    /// The version that a request asks for: in its path, by these members of its body, or by leaving it open.
+    pub(super) fn find(self, model: Option<&str>, version: Option<&str>) -> Result<Arc<Served>, ApiError> {
+        let Self {
+            worker,
+            target,
+            trace,
+        } = self;
+        let model = agreed("model", target.model.as_deref(), model)?;
+        let version = agreed("version", target.version.as_deref(), version)?;
+        let Some(model) = model.or(worker.config.default_model.as_deref()) else {
+            let message =
+                "no model is named; expected the member `model`, or the path /models/{model}/predict";
+            return Err(ApiError::new(ErrorCode::InvalidInput, message));
+        };
+        trace.model = worker.registry.known(model);
+        let served = worker.registry.find(model, version)?;
+        trace.served = Some(Arc::clone(&served));
+        Ok(served)
+    }
+}
+
+/// Answers a prediction in the dialect `D` and counts it.
+pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request: Request) -> Response {
     let begun = Instant::now();
     let in_flight = InFlight::enter(&worker.metrics.in_flight);
     let mut trace = Trace {
@@ -63,7 +91,7 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
             .and_then(|model| worker.registry.known(model)),
         served: None,
     };
-    let outcome = answer_to(worker, target, request, begun, &mut trace).await;
+    let outcome = answer_to::<D>(worker, &target, request, begun, &mut trace).await;
 
     let code = outcome
         .as_ref()
@@ -75,7 +103,7 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
 
     let queue_depth = trace.served.map_or(0, |served| served.batcher.depth());
     let load = load_report(in_flight.0.get(), queue_depth);
-    let mut response = outcome.map_or_else(IntoResponse::into_response, json_bytes);
+    let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(headers::LOAD_METRICS, load);
     response.extensions_mut().insert(Outcome {
         model: trace.model,
@@ -84,78 +112,57 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
     response
 }
 
-async fn answer_to(
+async fn answer_to<D: Dialect>(
     worker: &Worker,
-    target: Target,
+    target: &Target,
     request: Request,
     begun: Instant,
     trace: &mut Trace,
-) -> Result<Vec<u8>, ApiError> {
+) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let deadline = Deadline::of_request(&head.headers, worker.config.deadline, begun)?;
     if worker.drain.is_closing() {
         let message = "this worker is shutting down and takes nothing new";
         return Err(ApiError::new(ErrorCode::Draining, message));
     }
-    body::require_json(&head.headers)?;
-    let bytes = read_body(worker, &head.headers, body, deadline).await?;
-    let request = PredictRequest::parse(&bytes)?;
+    D::check(&head.headers)?;
+    let body = body::read(&head.headers, body, worker.config.http.max_body, deadline).await?;
+    let finder = Finder {
+        worker,
+        target,
+        trace,
+    };
+    let Decoded { served, inputs, wish } = D::decode(&head.headers, &body, finder)?;
+    // A large one need not be held while its request waits.
+    drop(body);
+    let outputs = run(&served, inputs, begun, deadline).await?;
+    D::encode(&served, wish, outputs)
+}
 
-    let served = find(worker, &target, &request, trace)?;
-    let inputs = validation::tensors_of(&request.inputs, &served.model, &served.schema)?;
-    drop(request);
-    drop(bytes);
-
+/// Queues `inputs` and waits for what the engine makes of them.
+async fn run(
+    served: &Served,
+    inputs: Vec<Tensor>,
+    begun: Instant,
+    deadline: Deadline,
+) -> Result<Vec<Tensor>, ApiError> {
     let queued = served.batcher.submit(inputs, begun, deadline.0);
-    trace.served = Some(Arc::clone(&served));
-    let running = queued.map_err(|refusal| refused(&served, refusal))?;
-    let outputs = match timeout_at(deadline.0, running).await {
+    let running = queued.map_err(|refusal| refused(served, refusal))?;
+    match timeout_at(deadline.0, running).await {
         Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
-            return Err(Deadline::exceeded("it waited for the model"));
+            Err(Deadline::exceeded("it waited for the model"))
         }
-        Ok(Ok(Ok(outputs))) => outputs,
+        Ok(Ok(Ok(outputs))) => Ok(outputs),
         // The log of the engine's thread says why.
         Ok(Err(_) | Ok(Err(RunError::Engine))) => {
             let message = format!("model {} could not run this request", served.model);
-            return Err(ApiError::new(ErrorCode::Internal, message));
+            Err(ApiError::new(ErrorCode::Internal, message))
         }
-    };
-    answer::write(&served, &outputs)
-}
-
-async fn read_body(
-    worker: &Worker,
-    headers: &HeaderMap,
-    body: axum::body::Body,
-    deadline: Deadline,
-) -> Result<bytes::Bytes, ApiError> {
-    body::read(headers, body, worker.config.http.max_body, deadline).await
-}
-
-/// The version that a request asks for, in its path, its body, or by leaving it open.
-fn find(
-    worker: &Worker,
-    target: &Target,
-    request: &PredictRequest<'_>,
-    trace: &mut Trace,
-) -> Result<Arc<Served>, ApiError> {
-    let model = agreed("model", target.model.as_deref(), request.model.as_ref())?;
-    let version = agreed("version", target.version.as_deref(), request.version.as_ref())?;
-    let Some(model) = model.or(worker.config.default_model.as_deref()) else {
-        let message = "no model is named; expected the member `model`, or the path /models/{model}/predict";
-        return Err(ApiError::new(ErrorCode::InvalidInput, message));
-    };
-    trace.model = worker.registry.known(model);
-    worker.registry.find(model, version)
+    }
 }
 
 /// What path and body say of the same thing, if they do not contradict each other.
-fn agreed<'a>(
-    what: &str,
-    path: Option<&'a str>,
-    body: Option<&'a Cow<'_, str>>,
-) -> Result<Option<&'a str>, ApiError> {
-    let body = body.map(AsRef::as_ref);
+fn agreed<'a>(what: &str, path: Option<&'a str>, body: Option<&'a str>) -> Result<Option<&'a str>, ApiError> {
     match (path, body) {
         (Some(path), Some(body)) if path != body => {
             let (path, body) = (shortened(path), shortened(body));
@@ -192,11 +199,10 @@ mod tests {
 
     #[test]
     fn path_and_body_may_repeat_but_not_contradict_each_other() {
-        let body = Cow::Borrowed("iris");
-        assert_eq!(agreed("model", Some("iris"), Some(&body)).unwrap(), Some("iris"));
-        assert_eq!(agreed("model", None, Some(&body)).unwrap(), Some("iris"));
+        assert_eq!(agreed("model", Some("iris"), Some("iris")).unwrap(), Some("iris"));
+        assert_eq!(agreed("model", None, Some("iris")).unwrap(), Some("iris"));
         assert_eq!(agreed("model", None, None).unwrap(), None);
-        let error = agreed("model", Some("digits"), Some(&body)).unwrap_err();
+        let error = agreed("model", Some("digits"), Some("iris")).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidInput);
     }
 

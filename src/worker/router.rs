@@ -9,6 +9,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::native::Native;
 use super::predict::{Target, predict};
 use super::{Worker, handlers};
 use crate::api::error::{ApiError, ErrorCode};
@@ -37,7 +38,7 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
 }
 
 async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Response {
-    predict(&worker, Target::default(), request).await
+    predict::<Native>(&worker, Target::default(), request).await
 }
 
 async fn predict_model(
@@ -51,7 +52,7 @@ async fn predict_model(
                 model: Some(model),
                 version: None,
             };
-            predict(&worker, target, request).await
+            predict::<Native>(&worker, target, request).await
         }
         Err(rejection) => unreadable_path(&rejection).into_response(),
     }
@@ -68,7 +69,7 @@ async fn predict_version(
                 model: Some(model),
                 version: Some(version),
             };
-            predict(&worker, target, request).await
+            predict::<Native>(&worker, target, request).await
         }
         Err(rejection) => unreadable_path(&rejection).into_response(),
     }
