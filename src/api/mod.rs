@@ -6,3 +6,4 @@ pub mod headers;
 pub mod models;
 pub mod openapi;
 pub mod predict;
+pub mod v2;
