@@ -2,6 +2,7 @@
 
 pub mod datum;
 pub mod error;
+pub mod error_shape;
 pub mod headers;
 pub mod models;
 pub mod openapi;
