@@ -13,6 +13,8 @@ mod predict;
 mod registry;
 mod router;
 mod served;
+mod statistics;
+mod v2;
 pub mod validation;
 
 use std::io;

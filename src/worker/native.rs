@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use super::dialect::{Decoded, Dialect};
+use super::dialect::{Decoded, Dialect, Terms};
 use super::predict::Finder;
 use super::served::Served;
 use super::{answer, validation};
@@ -30,6 +30,7 @@ impl Dialect for Native {
         Ok(Decoded {
             served,
             inputs,
+            terms: Terms::default(),
             wish: (),
         })
     }

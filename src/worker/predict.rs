@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
+use serde::Deserialize;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Worker;
-use super::batching::{Refusal, RunError};
+use super::batching::{Answer, Refusal, RunError};
 use super::dialect::{Decoded, Dialect};
 use super::served::Served;
+use super::statistics::Counted;
 use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
@@ -22,10 +25,17 @@ use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// What the path of a prediction names.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Target {
     pub(super) model: Option<String>,
     pub(super) version: Option<String>,
+}
+
+impl Target {
+    /// The model, in paths that name one.
+    pub(super) fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or_default()
+    }
 }
 
 /// Counts a request as long as it lives; a client that leaves drops it too.
@@ -49,12 +59,14 @@ impl Drop for InFlight {
 struct Trace {
     model: Option<Arc<str>>,
     served: Option<Arc<Served>>,
+    counted: Option<Counted>,
 }
 
 /// Finds the version that a request is for, once its dialect has read what the body says of it.
 pub(super) struct Finder<'a> {
     worker: &'a Worker,
     target: &'a Target,
+    begun: Instant,
     trace: &'a mut Trace,
 }
 
@@ -64,6 +76,7 @@ impl Finder<'_> {
         let Self {
             worker,
             target,
+            begun,
             trace,
         } = self;
         let model = agreed("model", target.model.as_deref(), model)?;
@@ -75,6 +88,7 @@ impl Finder<'_> {
         };
         trace.model = worker.registry.known(model);
         let served = worker.registry.find(model, version)?;
+        trace.counted = Some(served.batcher.statistics().begin(begun));
         trace.served = Some(Arc::clone(&served));
         Ok(served)
     }
@@ -89,10 +103,13 @@ pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request
             .model
             .as_deref()
             .and_then(|model| worker.registry.known(model)),
-        served: None,
+        ..Trace::default()
     };
     let outcome = answer_to::<D>(worker, &target, request, begun, &mut trace).await;
 
+    if let (Ok(_), Some(counted)) = (&outcome, trace.counted.take()) {
+        counted.succeed();
+    }
     let code = outcome
         .as_ref()
         .map_or_else(|error| error.code.as_str(), |_| "ok");
@@ -127,36 +144,76 @@ async fn answer_to<D: Dialect>(
     }
     D::check(&head.headers)?;
     let body = body::read(&head.headers, body, worker.config.http.max_body, deadline).await?;
-    let finder = Finder {
-        worker,
-        target,
-        trace,
-    };
-    let Decoded { served, inputs, wish } = D::decode(&head.headers, &body, finder)?;
+    let (mut queued, wish) = queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace)?;
     // A large one need not be held while its request waits.
     drop(body);
-    let outputs = run(&served, inputs, begun, deadline).await?;
-    D::encode(&served, wish, outputs)
+    let outputs = queued.outputs().await?;
+    D::encode(&queued.served, wish, outputs)
 }
 
-/// Queues `inputs` and waits for what the engine makes of them.
-async fn run(
-    served: &Served,
-    inputs: Vec<Tensor>,
-    begun: Instant,
+/// A request that waits for an engine.
+struct Queued {
+    served: Arc<Served>,
     deadline: Deadline,
-) -> Result<Vec<Tensor>, ApiError> {
-    let queued = served.batcher.submit(inputs, begun, deadline.0);
-    let running = queued.map_err(|refusal| refused(served, refusal))?;
-    match timeout_at(deadline.0, running).await {
-        Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
-            Err(Deadline::exceeded("it waited for the model"))
+    answer: oneshot::Receiver<Answer>,
+}
+
+/// Decodes a request and queues it. Where its version is replaced between the two, it is decoded once more for the one
+/// that took its place.
+fn queue<D: Dialect>(
+    worker: &Worker,
+    target: &Target,
+    headers: &HeaderMap,
+    body: &[u8],
+    (begun, deadline): (Instant, Deadline),
+    trace: &mut Trace,
+) -> Result<(Queued, D::Wish), ApiError> {
+    let mut closed: Option<Arc<Served>> = None;
+    loop {
+        let finder = Finder {
+            worker,
+            target,
+            begun,
+            trace: &mut *trace,
+        };
+        let Decoded {
+            served,
+            inputs,
+            terms,
+            wish,
+        } = D::decode(headers, body, finder)?;
+        let deadline = terms.deadline(begun, deadline);
+        match served.batcher.submit(inputs, begun, deadline.0, terms.priority) {
+            Ok(answer) => {
+                let queued = Queued {
+                    served,
+                    deadline,
+                    answer,
+                };
+                return Ok((queued, wish));
+            }
+            // The same one again would mean that the worker ends.
+            Err(Refusal::Closed) if !closed.is_some_and(|before| Arc::ptr_eq(&before, &served)) => {
+                closed = Some(served);
+            }
+            Err(refusal) => return Err(refused(&served, refusal)),
         }
-        Ok(Ok(Ok(outputs))) => Ok(outputs),
-        // The log of the engine's thread says why.
-        Ok(Err(_) | Ok(Err(RunError::Engine))) => {
-            let message = format!("model {} could not run this request", served.model);
-            Err(ApiError::new(ErrorCode::Internal, message))
+    }
+}
+
+impl Queued {
+    /// Waits for what the engine makes of it.
+    async fn outputs(&mut self) -> Result<Vec<Tensor>, ApiError> {
+        match timeout_at(self.deadline.0, &mut self.answer).await {
+            Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
+                Err(Deadline::exceeded("it waited for the model"))
+            }
+            Ok(Ok(Ok(outputs))) => Ok(outputs),
+            // The log of the engine's thread says why.
+            Ok(Err(_) | Ok(Err(RunError::Engine))) => {
+                let message = format!("model {} could not run this request", self.served.model);
+                Err(ApiError::new(ErrorCode::Internal, message))
+            }
         }
     }
 }
