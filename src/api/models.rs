@@ -1,6 +1,8 @@
 //! `GET /models` and `GET /models/{model}`: what is served, and in which state. This is also how a gateway learns
 //! what a worker serves.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -21,6 +23,9 @@ pub struct ModelEntry {
     pub task: Option<String>,
     /// Oldest first.
     pub versions: Vec<VersionEntry>,
+    /// Names for versions, such as `stable`, and the version behind each, which may not be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// One version of a [`ModelEntry`].
@@ -30,7 +35,7 @@ pub struct VersionEntry {
     pub version: String,
     /// Whether it answers.
     pub state: VersionState,
-    /// Why it failed, where it did.
+    /// Why its files could not be loaded. A version that is ready all the same answers from the files before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

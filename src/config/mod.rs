@@ -7,6 +7,7 @@
 mod check;
 mod gateway;
 mod layers;
+mod repository;
 mod section;
 mod setting;
 mod telemetry;
@@ -14,6 +15,7 @@ mod worker;
 
 pub use gateway::{EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RetryConfig};
 pub use layers::Layers;
+pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
 pub use section::{ConfigError, ConfigErrors};
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use worker::{BatchingConfig, WorkerConfig};

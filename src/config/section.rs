@@ -218,6 +218,21 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// The values of this section under names that the user chose, without those that are wrong (which is reported).
+    pub(super) fn settings<T: Setting>(&mut self) -> Vec<(String, T)> {
+        let mut settings = Vec::new();
+        for (name, value) in std::mem::take(&mut self.table) {
+            match T::read(&value) {
+                Some(setting) => settings.push((name, setting)),
+                None => self.report(
+                    &name,
+                    format!("expected {}; found {}", T::expected(), describe(&value)),
+                ),
+            }
+        }
+        settings
+    }
+
     /// Ends the section: what was not taken is a key that nobody knows.
     pub(super) fn finish(self) {
         for key in self.table.keys() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::Section;
-use super::{HttpConfig, ShutdownConfig};
+use super::{HttpConfig, RepositoryConfig, ServingConfig, ShutdownConfig, VersionPolicy};
 use crate::model::name::is_model_name;
 
 /// How one worker process serves.
@@ -14,8 +14,12 @@ use crate::model::name::is_model_name;
 pub struct WorkerConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where operators connect, if they may.
+    pub admin: Option<SocketAddr>,
     /// The model repository.
     pub models: PathBuf,
+    /// How it is followed.
+    pub repository: RepositoryConfig,
     /// The model of a request that names none.
     pub default_model: Option<String>,
     /// The longest that a request may take; a client can ask for less.
@@ -30,6 +34,8 @@ pub struct WorkerConfig {
     pub batching: BatchingConfig,
     /// Batching of single models, complete: what a model leaves out it has from `batching`.
     pub models_batching: BTreeMap<String, BatchingConfig>,
+    /// Versions and labels of the models that the configuration names.
+    pub models_serving: BTreeMap<String, ServingConfig>,
 }
 
 /// How requests for one model version are batched.
@@ -53,18 +59,32 @@ impl WorkerConfig {
         self.models_batching.get(model).unwrap_or(&self.batching)
     }
 
+    /// The versions and labels of one model.
+    #[must_use]
+    pub fn serving_of(&self, model: &str) -> &ServingConfig {
+        static COMMON: ServingConfig = ServingConfig {
+            versions: VersionPolicy::All,
+            labels: BTreeMap::new(),
+        };
+        self.models_serving.get(model).unwrap_or(&COMMON)
+    }
+
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let batching = BatchingConfig::read(section.section("batching"), &BatchingConfig::default());
         let models = section.value("models", PathBuf::from("models"));
+        let (models_batching, models_serving) = per_model(section.section("model"), &batching);
         let config = Self {
             listen: section.value("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            admin: section.optional("admin"),
             models,
+            repository: RepositoryConfig::read(section.section("repository")),
             default_model: default_model(&mut section),
             deadline: positive(&mut section, "deadline", Duration::from_secs(10)),
             threads: at_least_one(&mut section, "threads", 1),
             http: HttpConfig::read(&mut section),
             shutdown: ShutdownConfig::read(section.section("shutdown")),
-            models_batching: per_model(section.section("model"), &batching),
+            models_batching,
+            models_serving,
             batching,
         };
         section.finish();
@@ -73,18 +93,22 @@ impl WorkerConfig {
 }
 
 /// `[worker.model.NAME]`
-fn per_model(mut section: Section<'_>, common: &BatchingConfig) -> BTreeMap<String, BatchingConfig> {
-    let mut models = BTreeMap::new();
-    for (name, model) in section.named() {
+fn per_model(
+    mut section: Section<'_>,
+    common: &BatchingConfig,
+) -> (BTreeMap<String, BatchingConfig>, BTreeMap<String, ServingConfig>) {
+    let (mut batching, mut serving) = (BTreeMap::new(), BTreeMap::new());
+    for (name, mut model) in section.named() {
         if !is_model_name(&name) {
             section.report(
                 &name,
                 "expected the name of a model: letters, digits, '.', '_' and '-'",
             );
         }
-        models.insert(name, BatchingConfig::read(model, common));
+        serving.insert(name.clone(), ServingConfig::read(&mut model));
+        batching.insert(name, BatchingConfig::read(model, common));
     }
-    models
+    (batching, serving)
 }
 
 impl Default for BatchingConfig {

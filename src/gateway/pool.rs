@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::endpoint::Endpoint;
 use super::health::judge::{Health, Observation};
 use super::snapshot::{Candidates, ModelRoute, Snapshot, Turns};
-use crate::api::models::{ModelList, VersionState};
+use crate::api::models::{ModelList, VersionEntry, VersionState};
 use crate::config::{EndpointConfig, HealthConfig, PolicyName};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
@@ -320,6 +320,16 @@ impl Members {
                         candidates.push((member.endpoint.clone(), member.weight));
                     }
                 }
+                // A label is a version to whoever asks: it goes to those that have ready what it points at there.
+                for (label, target) in &model.labels {
+                    let candidates = versions.entry(label.as_str().into()).or_default();
+                    let is_ready = |version: &VersionEntry| {
+                        version.version == *target && version.state == VersionState::Ready
+                    };
+                    if member.takes_requests() && model.versions.iter().any(is_ready) {
+                        candidates.push((member.endpoint.clone(), member.weight));
+                    }
+                }
             }
         }
         let models = serving
@@ -384,7 +394,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::api::models::{ModelEntry, VersionEntry};
+    use crate::api::models::ModelEntry;
     use crate::gateway::snapshot::NoRoute;
 
     fn pool(policy: PolicyName, workers: &[(&str, u32)]) -> Pool {
@@ -419,6 +429,7 @@ mod tests {
             name: name.to_owned(),
             task: None,
             versions: versions.iter().map(version).collect(),
+            labels: std::collections::BTreeMap::new(),
         };
         ModelList {
             models: models.iter().map(model).collect(),

@@ -31,7 +31,7 @@ pub struct ModelRoute {
     pub name: Arc<str>,
     /// Those with any version ready.
     pub any_version: Candidates,
-    /// Those with a certain version ready; a version that is known and ready nowhere has no candidates.
+    /// Those with a certain version ready, by its number or a label; a version that is known and ready nowhere has no candidates.
     pub versions: HashMap<Box<str>, Candidates>,
 }
 

@@ -18,6 +18,12 @@ pub fn parse_version(name: &str) -> Option<u64> {
     (number.to_string() == name).then_some(number)
 }
 
+/// Whether `name` can be a label: what a model can be called, and no number, so that it is never taken for a version.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    is_model_name(name) && !name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +53,16 @@ mod tests {
         assert_eq!(parse_version("12"), Some(12));
         for name in ["0", "01", "+1", "-1", "1.0", "v1", "", "99999999999999999999"] {
             assert_eq!(parse_version(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_label_is_never_taken_for_a_version() {
+        for name in ["stable", "canary-2", "2b"] {
+            assert!(is_label(name), "{name}");
+        }
+        for name in ["2", "007", "", "a/b", ".."] {
+            assert!(!is_label(name), "{name}");
         }
     }
 }

@@ -2,25 +2,50 @@
 //!
 //! A scan only looks; what it finds is read and understood later, one version at a time. Nothing outside the
 //! repository is ever looked at: names come from the listing itself and are checked, and links that lead out are
-//! left alone.
+//! left alone. Links inside are followed, so that `1 -> ..data/1` and a swapped `current` are what they point at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::name::{is_model_name, parse_version};
+
+/// Folders inside a version's folder are looked into so deep; weights lie one deep at most.
+const MAX_DEPTH: usize = 4;
+/// Files of one version that are looked at; more are left out of its fingerprint.
+const MAX_FILES: usize = 10_000;
 
 /// What a scan found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Where it lies, without links on the way.
     pub root: PathBuf,
-    /// The folder of every version of every model.
-    pub models: BTreeMap<String, BTreeMap<u64, PathBuf>>,
+    /// Device and inode of the root: another folder in its place is another repository.
+    pub identity: (u64, u64),
+    /// Every version of every model.
+    pub models: BTreeMap<String, BTreeMap<u64, VersionFiles>>,
+    /// Models that are there and could not be read whole: what `models` says of them may lack versions.
+    pub unreadable: BTreeSet<String>,
     /// What lies there and is no model or version, each with what was expected.
     pub oddities: Vec<String>,
 }
+
+/// The files of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionFiles {
+    /// Its folder, without links on the way.
+    pub folder: PathBuf,
+    /// What its files look like.
+    pub fingerprint: Fingerprint,
+}
+
+/// Names, sizes, modification times and inodes of the files of a version. It changes when any of them is written,
+/// replaced, added or removed; equal ones mean the same files, wherever the folder is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub u64);
 
 /// Why a repository could not be scanned.
 #[derive(Debug, thiserror::Error)]
@@ -37,48 +62,117 @@ pub fn scan(root: &Path) -> Result<Contents, RepositoryError> {
         source,
     };
     let root = root.canonicalize().map_err(unreadable)?;
+    let metadata = fs::metadata(&root).map_err(unreadable)?;
     let mut contents = Contents {
-        root: root.clone(),
+        identity: (metadata.dev(), metadata.ino()),
         ..Contents::default()
     };
     for model in folders(&root, &root).map_err(unreadable)? {
-        if !is_model_name(&model.name) {
+        if is_model_name(&model.name) {
+            contents.look_into(&root, model);
+        } else {
             contents.oddities.push(format!(
                 "{:?} is no name for a model: expected letters, digits, '.', '_' and '-'",
                 model.name
             ));
-            continue;
         }
-        match versions(&root, &model, &mut contents.oddities) {
-            Ok(versions) if versions.is_empty() => contents.oddities.push(format!(
+    }
+    contents.root = root;
+    Ok(contents)
+}
+
+impl Contents {
+    fn look_into(&mut self, root: &Path, model: Folder) {
+        match self.versions_of(root, &model) {
+            Ok(versions) if versions.is_empty() => self.oddities.push(format!(
                 "{} has no version: expected a folder such as {0}/1",
                 model.name
             )),
             Ok(versions) => {
-                contents.models.insert(model.name, versions);
+                self.models.insert(model.name, versions);
             }
-            Err(error) => contents
-                .oddities
-                .push(format!("{} cannot be read: {error}", model.name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                self.oddities
+                    .push(format!("{} cannot be read: {error}", model.name));
+                self.unreadable.insert(model.name);
+            }
         }
     }
-    Ok(contents)
+
+    fn versions_of(&mut self, root: &Path, model: &Folder) -> io::Result<BTreeMap<u64, VersionFiles>> {
+        let mut versions = BTreeMap::new();
+        for Folder { name, path } in folders(root, &model.path)? {
+            let Some(number) = parse_version(&name) else {
+                self.oddities.push(format!(
+                    "{}/{name} is no version: expected a positive integer",
+                    model.name
+                ));
+                continue;
+            };
+            match fingerprint(root, &path) {
+                Ok(fingerprint) => {
+                    let files = VersionFiles {
+                        folder: path,
+                        fingerprint,
+                    };
+                    versions.insert(number, files);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.oddities
+                        .push(format!("{}/{name} cannot be read: {error}", model.name));
+                    self.unreadable.insert(model.name.clone());
+                }
+            }
+        }
+        Ok(versions)
+    }
 }
 
-fn versions(root: &Path, model: &Folder, oddities: &mut Vec<String>) -> io::Result<BTreeMap<u64, PathBuf>> {
-    let mut versions = BTreeMap::new();
-    for folder in folders(root, &model.path)? {
-        match parse_version(&folder.name) {
-            Some(number) => {
-                versions.insert(number, folder.path);
-            }
-            None => oddities.push(format!(
-                "{}/{} is no version: expected a positive integer",
-                model.name, folder.name
-            )),
+/// What the files of the version in `folder` look like now. Hidden ones do not count: copying tools and network file
+/// systems keep there what is not meant to be seen.
+pub fn fingerprint(root: &Path, folder: &Path) -> io::Result<Fingerprint> {
+    let mut hasher = DefaultHasher::new();
+    let mut files_left = MAX_FILES;
+    hash_files(root, folder, MAX_DEPTH, &mut files_left, &mut hasher)?;
+    Ok(Fingerprint(hasher.finish()))
+}
+
+fn hash_files(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    files_left: &mut usize,
+    hasher: &mut DefaultHasher,
+) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name());
+    }
+    names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
+    names.sort();
+    for name in names {
+        if *files_left == 0 {
+            return Ok(());
+        }
+        *files_left -= 1;
+        let Some(path) = resolve(&folder.join(&name))? else {
+            continue;
+        };
+        name.hash(hasher);
+        if !path.starts_with(root) {
+            continue;
+        }
+        let metadata = fs::metadata(&path)?;
+        if metadata.is_file() {
+            let modified = (metadata.mtime(), metadata.mtime_nsec());
+            (metadata.len(), modified, metadata.dev(), metadata.ino()).hash(hasher);
+        } else if metadata.is_dir() && depth > 0 {
+            hash_files(root, &path, depth - 1, files_left, hasher)?;
         }
     }
-    Ok(versions)
+    Ok(())
 }
 
 struct Folder {
@@ -96,8 +190,7 @@ fn folders(root: &Path, parent: &Path) -> io::Result<Vec<Folder>> {
         if is_hidden_or_temporary(&name) {
             continue;
         }
-        // Gone since the listing, or a link to nowhere: not there.
-        let Ok(path) = entry.path().canonicalize() else {
+        let Some(path) = resolve(&entry.path())? else {
             continue;
         };
         if path.is_dir() && path.starts_with(root) && path != root {
@@ -106,6 +199,25 @@ fn folders(root: &Path, parent: &Path) -> io::Result<Vec<Folder>> {
     }
     folders.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(folders)
+}
+
+/// `path` without links on the way. None: it is gone since the listing, or a link to nowhere, in circles, or to where
+/// nobody may look; all of that is not there. Any other error is one of the disk or the network, and says nothing.
+fn resolve(path: &Path) -> io::Result<Option<PathBuf>> {
+    const TOO_MANY_LINKS: i32 = 40;
+    match path.canonicalize() {
+        Ok(path) => Ok(Some(path)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) if error.raw_os_error() == Some(TOO_MANY_LINKS) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Hidden files, and the names under which editors and copying tools keep what is not finished.
@@ -176,5 +288,58 @@ mod tests {
     fn a_repository_that_is_not_there_is_named() {
         let error = scan(Path::new("/nowhere/models")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/models"), "{error}");
+    }
+
+    fn fingerprint_of(root: &tempfile::TempDir) -> Fingerprint {
+        scan(root.path()).unwrap().models["iris"][&1].fingerprint
+    }
+
+    #[test]
+    fn any_change_of_a_file_changes_the_fingerprint() {
+        let root = repository(&["iris/1/weights"]);
+        let file = root.path().join("iris/1/weights/w.bin");
+        let mut seen = vec![fingerprint_of(&root)];
+        fs::write(&file, "abc").unwrap();
+        seen.push(fingerprint_of(&root));
+        fs::write(&file, "abcd").unwrap();
+        seen.push(fingerprint_of(&root));
+        fs::write(root.path().join("iris/1/model.toml"), "").unwrap();
+        seen.push(fingerprint_of(&root));
+        fs::copy(&file, root.path().join("other")).unwrap();
+        fs::rename(root.path().join("other"), &file).unwrap();
+        seen.push(fingerprint_of(&root));
+        let hashes: BTreeSet<u64> = seen.iter().map(|fingerprint| fingerprint.0).collect();
+        assert_eq!(hashes.len(), seen.len(), "{seen:?}");
+        fs::write(root.path().join("iris/1/.model.onnx.swp"), "x").unwrap();
+        assert_eq!(fingerprint_of(&root), seen[4], "hidden files do not count");
+        fs::rename(root.path().join("iris"), root.path().join("rose")).unwrap();
+        let moved = scan(root.path()).unwrap();
+        assert_eq!(moved.models["rose"][&1].fingerprint, seen[4]);
+    }
+
+    #[test]
+    fn a_swapped_link_is_what_it_points_at() {
+        let root = repository(&["iris/..a/1", "iris/..b/1"]);
+        fs::write(root.path().join("iris/..a/1/model.onnx"), "a").unwrap();
+        fs::write(root.path().join("iris/..b/1/model.onnx"), "b").unwrap();
+        symlink("..a", root.path().join("iris/..data")).unwrap();
+        symlink("..data/1", root.path().join("iris/1")).unwrap();
+        let before = fingerprint_of(&root);
+        symlink("..b", root.path().join("iris/..new")).unwrap();
+        fs::rename(root.path().join("iris/..new"), root.path().join("iris/..data")).unwrap();
+        assert_ne!(fingerprint_of(&root), before);
+        let contents = scan(root.path()).unwrap();
+        assert!(contents.models["iris"][&1].folder.ends_with("iris/..b/1"));
+    }
+
+    #[test]
+    fn links_in_circles_and_to_nowhere_are_not_there() {
+        let root = repository(&["iris/1"]);
+        symlink("b", root.path().join("iris/a")).unwrap();
+        symlink("a", root.path().join("iris/b")).unwrap();
+        symlink("nowhere", root.path().join("iris/1/model.toml")).unwrap();
+        let contents = scan(root.path()).unwrap();
+        assert_eq!(contents.models["iris"].len(), 1);
+        assert!(contents.unreadable.is_empty() && contents.oddities.is_empty());
     }
 }

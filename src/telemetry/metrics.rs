@@ -4,7 +4,9 @@
 //! [`worker_metrics`](super::worker_metrics). Units are base units (seconds, bytes), and every label has a bounded
 //! set of values: what clients send, such as the name of a model that nobody has, never becomes one.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -60,6 +62,20 @@ impl Declare {
         self.0
             .register(Box::new(collector))
             .expect("every metric is declared once");
+    }
+}
+
+/// Removes every series that has all of these labels.
+pub(super) fn forget<T: MetricVecBuilder>(metric: &MetricVec<T>, labels: &[(&str, &str)]) {
+    for family in metric.collect() {
+        for series in family.get_metric() {
+            let pairs = series.get_label().iter();
+            let all: HashMap<&str, &str> = pairs.map(|pair| (pair.name(), pair.value())).collect();
+            if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
+                // Nobody else removes series, and it was there a moment ago.
+                let _ = metric.remove(&all);
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::metrics::Declare;
+use super::metrics::{Declare, forget};
 
 /// Every metric of a worker.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct WorkerMetrics {
     pub in_flight: IntGauge,
     /// 1 for the state that a version is in.
     pub model_state: IntGaugeVec,
+    /// Versions that were loaded, or could not be, by model and outcome (`loaded`, `failed`).
+    pub loads: IntCounterVec,
     batch_rows: HistogramVec,
     queue_depth: IntGaugeVec,
     queue_seconds: HistogramVec,
@@ -77,6 +79,11 @@ impl WorkerMetrics {
                 "1 for the state that a model version is in.",
                 &["model", "version", "state"],
             ),
+            loads: declare.counter(
+                "millrace_worker_model_loads_total",
+                "Model versions that were loaded or reloaded, by outcome: loaded or failed.",
+                &["model", "outcome"],
+            ),
             batch_rows: declare.histogram(
                 "millrace_worker_batch_rows",
                 "Rows that ran together.",
@@ -119,5 +126,24 @@ impl WorkerMetrics {
             expired: self.abandoned.with_label_values(&[model, version, "deadline"]),
             left: self.abandoned.with_label_values(&[model, version, "client_left"]),
         }
+    }
+
+    /// Removes the series of a version that is gone.
+    pub fn forget_version(&self, model: &str, version: &str) {
+        let gone = [("model", model), ("version", version)];
+        forget(&self.model_state, &gone);
+        forget(&self.batch_rows, &gone);
+        forget(&self.queue_depth, &gone);
+        forget(&self.queue_seconds, &gone);
+        forget(&self.inference_seconds, &gone);
+        forget(&self.abandoned, &gone);
+    }
+
+    /// Removes the series of a model without versions, so that names that come and go do not pile up.
+    pub fn forget_model(&self, model: &str) {
+        let gone = [("model", model)];
+        forget(&self.requests, &gone);
+        forget(&self.request_duration, &gone);
+        forget(&self.loads, &gone);
     }
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::value::RawValue;
 
 use super::Worker;
-use super::registry::{Models, Slot, Versions, newest_ready, unknown_model};
+use super::registry::{Catalogue, Slot, Versions, newest_ready};
 use super::router::unreadable_path;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{ModelDetail, ModelEntry, ModelList, TensorEntry, VersionEntry, VersionState};
@@ -24,11 +24,12 @@ pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
 }
 
 /// All models and the states of their versions.
-pub(super) fn model_list(worker: &Worker) -> ModelList {
-    let models = worker.registry.models();
-    let entries = models
+fn model_list(worker: &Worker) -> ModelList {
+    let catalogue = worker.registry.catalogue();
+    let entries = catalogue
+        .models
         .iter()
-        .map(|(name, versions)| entry(name, versions, worker.drain.is_announced()));
+        .map(|(name, versions)| entry(&catalogue, name, versions, worker.drain.is_announced()));
     ModelList {
         models: entries.collect(),
     }
@@ -40,11 +41,11 @@ pub(super) async fn show_model(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let Path(model) = path.map_err(|rejection| unreadable_path(&rejection))?;
-    let models = worker.registry.models();
-    let Some(versions) = models.get(model.as_str()) else {
-        return Err(unknown_model(&model, &models));
+    let catalogue = worker.registry.catalogue();
+    let Some(versions) = catalogue.models.get(model.as_str()) else {
+        return Err(catalogue.unknown_model(&model));
     };
-    let entry = entry(&model, versions, worker.drain.is_announced());
+    let entry = entry(&catalogue, &model, versions, worker.drain.is_announced());
     Ok(json(&detail(entry, versions)))
 }
 
@@ -64,37 +65,43 @@ pub(super) fn check_ready(worker: &Worker) -> Result<(), ApiError> {
     if worker.drain.is_announced() {
         return Err(ApiError::new(ErrorCode::Draining, "this worker is shutting down"));
     }
-    let models = worker.registry.models();
-    let required = worker
-        .config
-        .default_model
-        .iter()
-        .chain(worker.config.models_batching.keys());
-    match what_is_not_ready(&models, required.map(String::as_str)) {
+    let registry = &worker.registry;
+    let catalogue = registry.catalogue();
+    let config = &worker.config;
+    let expected = registry.expected().iter().map(|name| &**name);
+    // What vanished from the repository is only missed where the configuration names it.
+    let expected = expected.filter(|&name| catalogue.models.contains_key(name));
+    let configured = config.default_model.iter().chain(config.models_batching.keys());
+    let required = expected.chain(configured.map(String::as_str));
+    match what_is_not_ready(&catalogue, registry.is_settled(), required) {
         None => Ok(()),
         Some(message) => Err(ApiError::new(ErrorCode::NotReady, message)),
     }
 }
 
-/// Names what stands between these models and readiness: what is loading, and each model, whether it lies in the
-/// repository or is named by the configuration, of which no version answers. (A gateway does not go by this; it asks
-/// for the models and takes what is ready.)
-fn what_is_not_ready<'a>(models: &'a Models, required: impl Iterator<Item = &'a str>) -> Option<String> {
+/// Names what stands between a worker and readiness. At the start that is everything that is loading; from then on only
+/// the required models count, so that what is reloaded, or brought in broken, never takes a worker out of service. (A
+/// gateway does not go by this; it asks for the models and takes what is ready.)
+fn what_is_not_ready<'a>(
+    catalogue: &Catalogue,
+    is_settled: bool,
+    required: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let models = &catalogue.models;
     if models.is_empty() {
         return Some("the model repository holds no model".to_owned());
     }
-    let is_loading = |versions: &Versions| versions.values().any(|slot| matches!(slot, Slot::Loading));
-    let loading: Vec<&str> = models
-        .iter()
-        .filter(|(_, versions)| is_loading(versions))
-        .map(|(name, _)| &**name)
-        .collect();
-    if !loading.is_empty() {
-        return Some(format!("loading: {}", loading.join(", ")));
+    if !is_settled {
+        let is_loading = |versions: &Versions| versions.values().any(|slot| matches!(slot, Slot::Loading));
+        let loading = models.iter().filter(|(_, versions)| is_loading(versions));
+        let loading: Vec<&str> = loading.map(|(name, _)| &**name).collect();
+        if !loading.is_empty() {
+            return Some(format!("loading: {}", loading.join(", ")));
+        }
     }
     let answers = |name: &str| models.get(name).and_then(newest_ready).is_some();
-    let mut lacking: Vec<&str> = models.keys().map(|name| &**name).chain(required).collect();
-    lacking.retain(|name| !answers(name));
+    let mut lacking: Vec<&str> = required.collect();
+    lacking.retain(|&name| !answers(name) && !catalogue.down.contains(name));
     lacking.sort_unstable();
     lacking.dedup();
     (!lacking.is_empty()).then(|| format!("not loaded: {}", lacking.join(", ")))
@@ -114,22 +121,23 @@ pub(super) async fn show_openapi() -> Response {
     json_bytes(openapi::DOCUMENT)
 }
 
-fn entry(name: &str, versions: &Versions, is_unloading: bool) -> ModelEntry {
+fn entry(catalogue: &Catalogue, name: &str, versions: &Versions, is_unloading: bool) -> ModelEntry {
     let version = |(number, slot): (&u64, &Slot)| VersionEntry {
         version: number.to_string(),
         state: match slot.state() {
             VersionState::Ready if is_unloading => VersionState::Unloading,
             state => state,
         },
-        reason: match slot {
-            Slot::Failed(reason) => Some(reason.to_string()),
-            _ => None,
-        },
+        reason: slot.reason().map(ToString::to_string),
     };
+    let labels = catalogue.labels_of(name).into_iter().flatten();
     ModelEntry {
         name: name.to_owned(),
         task: newest_ready(versions).map(|served| served.schema.task().to_owned()),
         versions: versions.iter().map(version).collect(),
+        labels: labels
+            .map(|(label, number)| (label.clone(), number.to_string()))
+            .collect(),
     }
 }
 
@@ -172,15 +180,13 @@ fn tensor(spec: &TensorSpec) -> TensorEntry {
 mod tests {
     use super::*;
 
-    fn models(states: &[(&str, u64, Slot)]) -> Models {
-        let mut models = Models::new();
+    fn catalogue(states: &[(&str, u64, Slot)]) -> Catalogue {
+        let mut catalogue = Catalogue::default();
         for (name, number, slot) in states {
-            models
-                .entry((*name).into())
-                .or_default()
-                .insert(*number, slot.clone());
+            let versions = catalogue.models.entry((*name).into()).or_default();
+            versions.insert(*number, slot.clone());
         }
-        models
+        catalogue
     }
 
     fn failed() -> Slot {
@@ -188,17 +194,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loading_is_named() {
-        let models = models(&[("a", 1, Slot::Loading), ("b", 2, failed())]);
-        let message = what_is_not_ready(&models, std::iter::empty()).unwrap();
+    fn what_is_loading_is_named_at_the_start() {
+        let catalogue = catalogue(&[("a", 1, Slot::Loading), ("b", 2, failed())]);
+        let message = what_is_not_ready(&catalogue, false, std::iter::empty()).unwrap();
         assert_eq!(message, "loading: a");
+        assert_eq!(what_is_not_ready(&catalogue, true, std::iter::empty()), None);
     }
 
     #[test]
-    fn what_failed_or_is_missing_is_named() {
-        assert!(what_is_not_ready(&Models::new(), std::iter::empty()).is_some());
-        let models = models(&[("b", 1, failed()), ("b", 2, failed())]);
-        let message = what_is_not_ready(&models, ["b", "a"].into_iter()).unwrap();
+    fn what_failed_or_is_missing_is_named_where_it_is_required() {
+        assert!(what_is_not_ready(&Catalogue::default(), true, std::iter::empty()).is_some());
+        let mut catalogue = catalogue(&[("b", 1, failed()), ("b", 2, failed()), ("c", 1, failed())]);
+        let message = what_is_not_ready(&catalogue, true, ["b", "a", "b"].into_iter()).unwrap();
         assert_eq!(message, "not loaded: a, b");
+        catalogue.down.insert("a".into());
+        let message = what_is_not_ready(&catalogue, true, ["b", "a"].into_iter()).unwrap();
+        assert_eq!(message, "not loaded: b");
     }
 }

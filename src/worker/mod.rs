@@ -25,6 +25,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use self::registry::Registry;
+pub use self::registry::{ControlError, IndexEntry, IndexState, Upload, UploadError};
+use crate::api::error::ApiError;
 use crate::config::WorkerConfig;
 use crate::http::drain::{Drain, Phase};
 use crate::http::observe::AccessLog;
@@ -53,14 +55,48 @@ impl Worker {
         }))
     }
 
-    /// Begins to load all models, on threads of their own.
+    /// Begins to load all models and to follow the repository, on threads of its own.
     pub fn load(&self) -> io::Result<()> {
         self.registry.load(&self.config)
     }
 
-    /// Waits until every model is loaded or has failed.
+    /// Waits until every model that lay there at the start is loaded or has failed.
     pub async fn settled(&self) {
         self.registry.settled().await;
+    }
+
+    /// Loads a model, or loads it again, and waits until that is done; what serves meanwhile serves on. From then on the
+    /// model is followed in the repository; with an upload, what was uploaded serves in its place until the next call.
+    /// Gives what came of each version.
+    pub async fn load_model(
+        &self,
+        model: &str,
+        upload: Option<Upload>,
+    ) -> Result<Vec<IndexEntry>, ControlError> {
+        self.registry.load_model(model, upload).await
+    }
+
+    /// Takes every version of a model down, and waits until their work is done. It stays down, whatever changes in the
+    /// repository, until it is loaded by [`load_model`](Self::load_model).
+    pub async fn unload_model(&self, model: &str) -> Result<(), ControlError> {
+        self.registry.unload_model(model).await
+    }
+
+    /// Points a label of a model at a version that is there; none takes the label away.
+    pub fn set_label(&self, model: &str, label: &str, version: Option<u64>) -> Result<(), ApiError> {
+        self.registry.set_label(model, label, version)
+    }
+
+    /// Takes over what of a changed configuration takes effect while requests run: versions, labels, and how the
+    /// repository is followed. What batching a model has changes when it is loaded again.
+    pub fn take_over(&self, before: &WorkerConfig, after: &Arc<WorkerConfig>) {
+        self.registry.take_over(before, after);
+    }
+
+    /// Every version of every model, and what became of it.
+    #[must_use]
+    pub fn index(&self) -> Vec<IndexEntry> {
+        self.registry.index()
     }
 
     /// Serves on `listener` until the drain closes, then finishes what was accepted. Gives back how many connections

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::BatchingConfig;
-use crate::engine::{self, EngineError, LoadOptions, contain_panics};
+use crate::engine::{self, EngineError, Graph, LoadOptions, contain_panics};
 use crate::model::artifact::{Artifact, ArtifactError, Metadata};
 use crate::model::schema::{Schema, SchemaError};
 use crate::telemetry::worker_metrics::WorkerMetrics;
@@ -28,7 +28,7 @@ pub(crate) struct Served {
 
 /// Why a version does not answer. The text is shown in `GET /models`.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub(crate) enum LoadError {
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error("model.onnx is a link that leads out of the repository")]
@@ -37,20 +37,26 @@ pub(super) enum LoadError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error("its files changed while they were read")]
+    Changed,
     #[error("its engine threads could not be started: {0}")]
     Threads(io::Error),
 }
 
+/// A version that is read, understood and warmed up, and does not answer yet.
+pub(crate) struct Prepared {
+    graph: Arc<dyn Graph>,
+    schema: Schema,
+    metadata: Metadata,
+}
+
 impl Served {
     /// Reads, understands and warms up the version in `folder` of the repository at `root`.
-    pub(super) fn load(
+    pub(super) fn prepare(
         root: &Path,
         folder: &Path,
-        model: &Arc<str>,
-        number: u64,
         config: &BatchingConfig,
-        metrics: &WorkerMetrics,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Prepared, LoadError> {
         let artifact = Artifact::read(folder)?;
         let graph_path = artifact.graph_path.canonicalize().map_err(EngineError::from)?;
         if !graph_path.starts_with(root) {
@@ -62,15 +68,33 @@ impl Served {
         let graph = engine::load(&graph_path, options)?;
         let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?;
         contain_panics(|| graph.warm_up())?;
+        Ok(Prepared {
+            graph,
+            schema,
+            metadata: artifact.metadata,
+        })
+    }
+}
+
+impl Prepared {
+    /// Starts its engines: from now on it can answer.
+    pub(super) fn start(
+        self,
+        model: &Arc<str>,
+        number: u64,
+        config: &BatchingConfig,
+        metrics: &WorkerMetrics,
+    ) -> Result<Served, LoadError> {
         let version = number.to_string();
         let batch_metrics = metrics.of_version(model, &version);
         let label = format!("{model}/{version}");
-        let batcher = Batcher::start(&label, &graph, config, &batch_metrics).map_err(LoadError::Threads)?;
-        Ok(Self {
+        let batcher =
+            Batcher::start(&label, &self.graph, config, &batch_metrics).map_err(LoadError::Threads)?;
+        Ok(Served {
             model: Arc::clone(model),
             version,
-            schema,
-            metadata: artifact.metadata,
+            schema: self.schema,
+            metadata: self.metadata,
             batcher,
         })
     }

@@ -6,6 +6,7 @@
 //! A body of an inference request is JSON, and behind it may stand the raw bytes of tensors: [`request`] takes the two
 //! apart, [`data`] reads the JSON of one tensor and [`binary`] its bytes. [`response`] is the way back.
 
+mod base64;
 pub mod binary;
 pub mod data;
 pub mod metadata;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::request::parse_optional;
+use super::{base64, invalid};
+use crate::api::datum::shortened;
 use crate::api::error::ApiError;
-use crate::api::models::{ModelList, VersionState};
 
 /// The body of `POST /v2/repository/index`, which may be empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -23,13 +25,59 @@ impl IndexRequest {
     }
 }
 
+/// The body of `POST /v2/repository/models/{model}/load`, which may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// A model configuration in JSON, to stand over the worker's.
+    pub config: Option<String>,
+    /// Files by their names below the model's folder, to stand in the place of those in the repository.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Default, Deserialize)]
+struct LoadBody {
+    #[serde(default)]
+    parameters: Option<BTreeMap<String, Value>>,
+}
+
+impl LoadRequest {
+    /// Reads a body. Parameters that mean nothing here are skipped.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let body: LoadBody = parse_optional(body)?;
+        let mut request = Self::default();
+        for (name, value) in body.parameters.unwrap_or_default() {
+            let file = name.strip_prefix("file:");
+            if file.is_none() && name != "config" {
+                continue;
+            }
+            let Value::String(text) = value else {
+                return Err(invalid(format!(
+                    "the parameter '{}' takes a text",
+                    shortened(&name)
+                )));
+            };
+            match file {
+                None => request.config = Some(text),
+                Some(file) => {
+                    let bytes = base64::decode(&text).ok_or_else(|| {
+                        invalid(format!("the parameter '{}' is not base64", shortened(&name)))
+                    })?;
+                    request.files.push((file.to_owned(), bytes));
+                }
+            }
+        }
+        Ok(request)
+    }
+}
+
 /// One version in the answer to `POST /v2/repository/index`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexEntry {
     /// The model.
     pub name: String,
-    /// The version.
-    pub version: String,
+    /// The version; none for a model that was taken down as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whether it answers.
     pub state: State,
     /// Why it does not; empty where it does.
@@ -66,38 +114,6 @@ pub enum State {
     Unknown,
 }
 
-impl From<VersionState> for State {
-    fn from(state: VersionState) -> Self {
-        match state {
-            VersionState::Ready => Self::Ready,
-            VersionState::Loading => Self::Loading,
-            VersionState::Unloading => Self::Unloading,
-            VersionState::Failed => Self::Unavailable,
-        }
-    }
-}
-
-/// The index of one worker.
-#[must_use]
-pub fn index(list: ModelList, request: IndexRequest) -> Vec<IndexEntry> {
-    let mut entries = Vec::new();
-    for model in list.models {
-        for version in model.versions {
-            entries.push(IndexEntry {
-                name: model.name.clone(),
-                version: version.version,
-                state: version.state.into(),
-                reason: version.reason.unwrap_or_default(),
-                workers: BTreeMap::new(),
-            });
-        }
-    }
-    if request.ready {
-        entries.retain(|entry| entry.state == State::Ready);
-    }
-    entries
-}
-
 /// The indices of many workers in one, by the ids of the workers. A version is in the best state that it has anywhere;
 /// `workers` has what each of them says, and those that could not be asked or do not have it as well.
 #[must_use]
@@ -105,7 +121,7 @@ pub fn put_together(answers: &BTreeMap<String, Result<Vec<IndexEntry>, String>>)
     let mut versions: BTreeMap<(&str, u64), IndexEntry> = BTreeMap::new();
     for (worker, answer) in answers {
         for entry in answer.iter().flatten() {
-            let key = (entry.name.as_str(), entry.version.parse().unwrap_or_default());
+            let key = (entry.name.as_str(), number_of(entry));
             let whole = versions.entry(key).or_insert_with(|| IndexEntry {
                 state: State::Unknown,
                 ..entry.clone()
@@ -135,6 +151,11 @@ pub fn put_together(answers: &BTreeMap<String, Result<Vec<IndexEntry>, String>>)
     entries
 }
 
+fn number_of(entry: &IndexEntry) -> u64 {
+    let number = entry.version.as_deref().and_then(|version| version.parse().ok());
+    number.unwrap_or_default()
+}
+
 /// What is wrong, and where.
 fn reason_of(workers: &BTreeMap<String, WorkerEntry>) -> String {
     let wrong = workers.iter().filter(|(_, entry)| entry.state != State::Ready);
@@ -153,7 +174,7 @@ mod tests {
     fn entry(version: &str, state: State, reason: &str) -> IndexEntry {
         IndexEntry {
             name: "iris".into(),
-            version: version.into(),
+            version: Some(version.into()),
             state,
             reason: reason.into(),
             workers: BTreeMap::new(),
@@ -174,6 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn a_load_request_brings_configuration_and_files() {
+        assert_eq!(LoadRequest::parse(b""), Ok(LoadRequest::default()));
+        let body =
+            br#"{"parameters": {"config": "{}", "file:1/model.onnx": "YWI=", "unload_dependents": true}}"#;
+        let request = LoadRequest::parse(body).unwrap();
+        assert_eq!(request.config.as_deref(), Some("{}"));
+        assert_eq!(request.files, [("1/model.onnx".to_owned(), b"ab".to_vec())]);
+        for wrong in [
+            r#"{"parameters": {"config": 1}}"#,
+            r#"{"parameters": {"file:a": "!"}}"#,
+        ] {
+            assert_eq!(
+                LoadRequest::parse(wrong.as_bytes()).unwrap_err().code,
+                ErrorCode::InvalidInput
+            );
+        }
+    }
+
+    #[test]
     fn an_index_of_many_workers_says_what_each_has() {
         let answers = BTreeMap::from([
             (
@@ -189,7 +229,7 @@ mod tests {
         let index = put_together(&answers);
         let told: Vec<_> = index
             .iter()
-            .map(|entry| (entry.version.as_str(), entry.state))
+            .map(|entry| (entry.version.as_deref().unwrap(), entry.state))
             .collect();
         assert_eq!(told, [("9", State::Ready), ("10", State::Ready)]);
         assert_eq!(index[0].reason, "b: broken file; c: no connection");

@@ -18,7 +18,7 @@ use crate::api::models::{ModelList, VersionState};
 use crate::gateway::Gateway;
 use crate::gateway::client::WorkerClient;
 use crate::gateway::endpoint::Endpoint;
-use crate::model::name::{is_model_name, parse_version};
+use crate::model::name::{is_label, is_model_name, parse_version};
 
 /// The longest answer to a probe that is read: a worker with some thousand models.
 const MAX_ANSWER: usize = 4 << 20;
@@ -146,6 +146,7 @@ fn understand(body: &[u8]) -> Probed {
         model
             .versions
             .retain(|version| parse_version(&version.version).is_some());
+        model.labels.retain(|label, _| is_label(label));
     }
     let mut versions = list.models.iter().flat_map(|model| &model.versions);
     let is_any_ready = versions.any(|version| version.state == VersionState::Ready);

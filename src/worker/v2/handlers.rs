@@ -3,25 +3,21 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
-use tokio::time::Instant;
 
 use super::inputs::client_shape;
 use crate::api::error::ApiError;
-use crate::api::models::{TensorEntry, VersionState};
+use crate::api::models::TensorEntry;
 use crate::api::v2::metadata::{
     LIVE, ModelConfig, ModelMetadata, ModelNames, ModelReady, PLATFORM, READY, SERVER, TensorConfig,
 };
-use crate::api::v2::repository::{self, IndexRequest};
 use crate::api::v2::statistics::Statistics;
-use crate::http::body;
-use crate::http::deadline::Deadline;
 use crate::http::reply::{json, json_bytes};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::Datatype;
 use crate::worker::Worker;
-use crate::worker::handlers::{check_ready, model_list};
+use crate::worker::handlers::check_ready;
 use crate::worker::predict::Target;
 use crate::worker::registry::Slot;
 use crate::worker::router::unreadable_path;
@@ -47,9 +43,9 @@ pub(super) async fn ready(State(worker): State<Arc<Worker>>) -> Result<Response,
 
 /// `GET /v2/models`
 pub(super) async fn models(State(worker): State<Arc<Worker>>) -> Response {
-    let models = worker.registry.models();
+    let catalogue = worker.registry.catalogue();
     json(&ModelNames {
-        models: models.keys().map(|name| &**name).collect(),
+        models: catalogue.models.keys().map(|name| &**name).collect(),
     })
 }
 
@@ -120,9 +116,9 @@ fn tensor_config(spec: &TensorSpec, signature: &Signature) -> TensorConfig {
 
 /// `GET /v2/models/stats`
 pub(super) async fn statistics(State(worker): State<Arc<Worker>>) -> Response {
-    let models = worker.registry.models();
-    let slots = models.values().flat_map(|versions| versions.values());
-    json(&statistics_of(slots))
+    let catalogue = worker.registry.catalogue();
+    let slots = catalogue.models.values().flat_map(|versions| versions.values());
+    json(&statistics_of(slots.filter_map(Slot::served)))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/stats`
@@ -133,37 +129,23 @@ pub(super) async fn model_statistics(
     let Path(target) = path.map_err(|rejection| unreadable_path(&rejection))?;
     let found = worker.registry.find(target.name(), target.version.as_deref())?;
     if target.version.is_some() {
-        return Ok(json(&statistics_of([&Slot::Ready(found)])));
+        return Ok(json(&statistics_of([&found])));
     }
-    let models = worker.registry.models();
-    let slots = models
+    let catalogue = worker.registry.catalogue();
+    let slots = catalogue
+        .models
         .get(&found.model)
         .into_iter()
         .flat_map(|versions| versions.values());
-    Ok(json(&statistics_of(slots)))
+    Ok(json(&statistics_of(slots.filter_map(Slot::served))))
 }
 
-fn statistics_of<'a>(slots: impl IntoIterator<Item = &'a Slot>) -> Statistics {
-    let read = |slot| match slot {
-        &Slot::Ready(ref served) => {
-            let statistics: &crate::worker::statistics::Statistics = served.batcher.statistics();
-            Some(statistics.read(&served.model, &served.version))
-        }
-        _ => None,
-    };
+fn statistics_of<'a>(versions: impl IntoIterator<Item = &'a Arc<Served>>) -> Statistics {
+    let read = |served: &Arc<Served>| served.batcher.statistics().read(&served.model, &served.version);
     Statistics {
-        model_stats: slots.into_iter().filter_map(read).collect(),
+        model_stats: versions.into_iter().map(read).collect(),
         missing_workers: Vec::new(),
     }
-}
-
-/// `POST /v2/repository/index`
-pub(super) async fn index(State(worker): State<Arc<Worker>>, request: Request) -> Result<Response, ApiError> {
-    let (head, body) = request.into_parts();
-    let deadline = Deadline::of_request(&head.headers, worker.config.deadline, Instant::now())?;
-    let body = body::read(&head.headers, body, worker.config.http.max_body, deadline).await?;
-    let asked = IndexRequest::parse(&body)?;
-    Ok(json(&repository::index(model_list(&worker), asked)))
 }
 
 fn find(worker: &Worker, path: TargetPath) -> Result<Arc<Served>, ApiError> {
@@ -172,8 +154,8 @@ fn find(worker: &Worker, path: TargetPath) -> Result<Arc<Served>, ApiError> {
 }
 
 fn ready_versions(worker: &Worker, model: &str) -> Vec<String> {
-    let models = worker.registry.models();
-    let versions = models.get(model).into_iter().flatten();
-    let ready = versions.filter(|(_, slot)| slot.state() == VersionState::Ready);
+    let catalogue = worker.registry.catalogue();
+    let versions = catalogue.models.get(model).into_iter().flatten();
+    let ready = versions.filter(|(_, slot)| slot.served().is_some());
     ready.map(|(number, _)| number.to_string()).collect()
 }

@@ -5,6 +5,7 @@ mod handlers;
 mod infer;
 mod inputs;
 mod outputs;
+mod repository;
 
 use std::sync::Arc;
 
@@ -22,9 +23,16 @@ pub(super) fn routes() -> Router<Arc<Worker>> {
         .route("/v2/health/live", get(handlers::live))
         .route("/v2/health/ready", get(handlers::ready))
         .route("/v2/models", get(handlers::models))
-        .route("/v2/models/stats", get(handlers::statistics))
-        .route("/v2/repository/index", post(handlers::index))
-        .route("/v2/repository/{repository}/index", post(handlers::index));
+        .route("/v2/models/stats", get(handlers::statistics));
+    for root in ["/v2/repository", "/v2/repository/{repository}"] {
+        routes = routes
+            .route(&format!("{root}/index"), post(repository::index))
+            .route(&format!("{root}/models/{{model}}/load"), post(repository::load))
+            .route(
+                &format!("{root}/models/{{model}}/unload"),
+                post(repository::unload),
+            );
+    }
     for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         routes = routes
             .route(model, get(handlers::model))
