@@ -5,6 +5,7 @@
 //! after it needs to ask again whether a weight is positive or an address parses.
 
 mod check;
+mod follow;
 mod gateway;
 mod layers;
 mod repository;
@@ -13,6 +14,7 @@ mod setting;
 mod telemetry;
 mod worker;
 
+pub use follow::FollowedFile;
 pub use gateway::{EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RetryConfig};
 pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};

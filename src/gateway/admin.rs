@@ -5,9 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Duration, Instant};
 
 use super::Gateway;
 use super::health::judge::Health;
@@ -16,13 +14,7 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{VersionEntry, VersionState};
 use crate::config::{MAX_WEIGHT, PolicyName};
 use crate::http::body;
-use crate::http::deadline::Deadline;
 use crate::http::reply;
-
-/// The largest body that admin reads.
-const MAX_BODY: usize = 64 << 10;
-/// How long it waits for one.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Workers {
@@ -127,7 +119,7 @@ pub async fn change_policy(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let change: PolicyChange = read(request).await?;
+    let change: PolicyChange = body::read_small_json(request).await?;
     let wanted = PolicyName::parse(&change.policy).ok_or_else(|| {
         let message = format!(
             "policy takes one of {}; found {:?}",
@@ -156,7 +148,7 @@ pub async fn change_worker(
     request: Request,
 ) -> Result<Response, ApiError> {
     let Path(id) = path.map_err(|rejection| ApiError::new(ErrorCode::InvalidInput, rejection.body_text()))?;
-    let change: WorkerChange = read(request).await?;
+    let change: WorkerChange = body::read_small_json(request).await?;
     if change.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
         let message = format!("weight takes a whole number from 0 to {MAX_WEIGHT}");
         return Err(ApiError::new(ErrorCode::InvalidInput, message));
@@ -188,24 +180,4 @@ fn refused(error: &PoolError) -> ApiError {
 /// `GET /admin/config`
 pub async fn config(State(gateway): State<Arc<Gateway>>) -> Response {
     reply::json(&gateway.settings_in_force())
-}
-
-async fn read<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
-    let (parts, body) = request.into_parts();
-    body::require_json(&parts.headers)?;
-    let body = body::read(
-        &parts.headers,
-        body,
-        MAX_BODY,
-        Deadline(Instant::now() + BODY_TIMEOUT),
-    )
-    .await?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let code = if error.is_data() {
-            ErrorCode::InvalidInput
-        } else {
-            ErrorCode::InvalidJson
-        };
-        ApiError::new(code, format!("the body is not what this path takes: {error}"))
-    })
 }

@@ -1,23 +1,12 @@
 //! Takes over a changed configuration while requests run.
-//!
-//! The file is read twice a second rather than watched: watches do not see a change through bind mounts of single
-//! files, network file systems or the symbolic links of a Kubernetes ConfigMap, and a few kilobytes cost nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Gateway;
-use crate::config::{Config, ConfigErrors, GatewayConfig, Layers};
-
-/// Time between two looks at the file.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// A file that changed is taken over once it stays the same this long: an editor may still be writing it, and the
-/// first half of a file can be a valid configuration without workers.
-const SETTLED: Duration = Duration::from_millis(200);
+use crate::config::{Config, ConfigErrors, FollowedFile, GatewayConfig, Layers};
 
 /// Who decides over the members of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +28,7 @@ pub async fn follow(
     membership: Membership,
     mut hangup: Signal,
 ) {
+    let mut file = FollowedFile::new(path.clone());
     let mut follower = Follower {
         gateway,
         path,
@@ -46,39 +36,14 @@ pub async fn follow(
         running,
         membership,
     };
-    let mut text = std::fs::read_to_string(&follower.path).ok();
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                text = tokio::fs::read_to_string(&follower.path).await.ok();
+                file.take_note().await;
                 follower.reload("SIGHUP");
             }
-            _ = ticks.tick() => {
-                let now = settled(&follower.path, text.as_deref()).await;
-                if now.is_some() && now != text {
-                    text = now;
-                    follower.reload("file");
-                }
-            }
+            () = file.changed() => follower.reload("file"),
         }
-    }
-}
-
-/// The text of the file, once it no longer changes from one look to the next.
-async fn settled(path: &Path, known: Option<&str>) -> Option<String> {
-    let mut text = tokio::fs::read_to_string(path).await.ok()?;
-    if known == Some(text.as_str()) {
-        return Some(text);
-    }
-    loop {
-        sleep(SETTLED).await;
-        let again = tokio::fs::read_to_string(path).await.ok()?;
-        if again == text {
-            return Some(text);
-        }
-        text = again;
     }
 }
 

@@ -5,10 +5,12 @@
 //! framed anew by the length that was read.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::time::{Duration, timeout, timeout_at};
+use serde::de::DeserializeOwned;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::deadline::Deadline;
 use crate::api::error::{ApiError, ErrorCode};
@@ -17,6 +19,11 @@ use crate::api::error::{ApiError, ErrorCode};
 const LINGER_BYTES: usize = 256 << 20;
 /// For how long.
 const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// The largest body of an operator's request.
+const SMALL_BODY: usize = 64 << 10;
+/// How long it is waited for.
+const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a request's body. One that declares more than `limit` is refused before any of it is read.
 pub async fn read(
@@ -47,6 +54,22 @@ pub async fn read(
         }
         whole.push(data);
     }
+}
+
+/// Reads the JSON body of an operator's request.
+pub async fn read_small_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    let (parts, body) = request.into_parts();
+    require_json(&parts.headers)?;
+    let deadline = Deadline(Instant::now() + SMALL_BODY_TIMEOUT);
+    let body = read(&parts.headers, body, SMALL_BODY, deadline).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let code = if error.is_data() {
+            ErrorCode::InvalidInput
+        } else {
+            ErrorCode::InvalidJson
+        };
+        ApiError::new(code, format!("the body is not what this path takes: {error}"))
+    })
 }
 
 /// Refuses a body that is declared as something else than JSON. Where nothing is declared, JSON is assumed.

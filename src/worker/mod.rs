@@ -4,6 +4,7 @@
 //! tensors of its rows) → the queue of its model version → `batching` puts it beside others and runs the batch on an
 //! engine's own thread → the rows come back in order → the dialect writes them (the native one: `answer`).
 
+mod admin;
 mod answer;
 mod batching;
 mod dialect;
@@ -11,6 +12,7 @@ mod handlers;
 mod native;
 mod predict;
 mod registry;
+pub mod reload;
 mod router;
 mod served;
 mod statistics;
@@ -80,6 +82,13 @@ impl Worker {
     /// repository, until it is loaded by [`load_model`](Self::load_model).
     pub async fn unload_model(&self, model: &str) -> Result<(), ControlError> {
         self.registry.unload_model(model).await
+    }
+
+    /// Serves operators on `listener` until `drain` closes.
+    pub async fn serve_admin(self: Arc<Self>, listener: TcpListener, access_log: AccessLog, drain: Drain) {
+        let router = router::admin(Arc::clone(&self), access_log);
+        let grace = self.config.shutdown.grace;
+        server::serve(listener, router, &self.config.http, &drain, grace).await;
     }
 
     /// Points a label of a model at a version that is there; none takes the label away.

@@ -7,12 +7,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use super::dialect::Dialect;
 use super::native::Native;
 use super::predict::{Target, predict};
-use super::{Worker, handlers, v2};
+use super::{Worker, admin, handlers, v2};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::http::observe::{AccessLog, observe};
 use crate::http::reply::{unknown_method, unknown_path};
@@ -33,6 +33,20 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
         .route("/metrics", get(handlers::show_metrics))
         .route("/openapi.json", get(handlers::show_openapi))
         .merge(v2::routes())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(worker)
+        .layer(from_fn_with_state(access_log, observe))
+}
+
+/// The routes of the admin listener.
+pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Router {
+    Router::new()
+        .route("/admin/models/{model}/labels", get(admin::labels))
+        .route(
+            "/admin/models/{model}/labels/{label}",
+            put(admin::change_label).delete(admin::remove_label),
+        )
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(worker)

@@ -23,3 +23,4 @@ mod worker_batching;
 mod worker_drain;
 mod worker_models;
 mod worker_predict;
+mod worker_repository;

@@ -225,7 +225,10 @@ impl Registry {
         let (reply, done) = oneshot::channel();
         let model = Arc::clone(&name);
         self.ask(Event::Load { model, taken, reply }, done).await?;
-        Ok(self.index_of(&name))
+        let mut outcome = self.index_of(&name);
+        // Versions that made room may still be busy with what they had.
+        outcome.retain(|entry| entry.state != IndexState::Unloading);
+        Ok(outcome)
     }
 
     /// Takes every version of a model down, and waits until their work is done. The model stays down until it is

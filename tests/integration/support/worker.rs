@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use millrace::config::{Config, Layers};
+use millrace::config::{Config, Layers, WorkerConfig};
 use millrace::http::drain::{Drain, Phase};
 use millrace::http::observe::AccessLog;
 use millrace::worker::Worker;
@@ -26,8 +26,10 @@ pub(crate) struct TestWorker {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) drain: Drain,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) config: Arc<WorkerConfig>,
     serving: JoinHandle<usize>,
-    _repository: TempDir,
+    repository: TempDir,
 }
 
 impl Setup {
@@ -84,7 +86,9 @@ impl Setup {
         let text = format!("[worker]\nmodels = '{own}'\n[worker.shutdown]\ngrace = '10s'\n");
         let config = Config::check(&self.layers.with_text(text)).expect("tests give valid configurations");
         let drain = Drain::new();
-        let worker = Worker::new(config.worker, drain.clone()).expect("the repository is there");
+        let config = Arc::new(config.worker);
+        let worker =
+            Worker::new(WorkerConfig::clone(&config), drain.clone()).expect("the repository is there");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let serving = tokio::spawn(Arc::clone(&worker).serve(listener, AccessLog(false)));
@@ -92,14 +96,20 @@ impl Setup {
             address,
             client: Client::new(address),
             drain,
+            worker: Arc::clone(&worker),
+            config,
             serving,
-            _repository: self.repository,
+            repository: self.repository,
         };
         (test, worker)
     }
 }
 
 impl TestWorker {
+    pub(crate) fn repository(&self) -> &Path {
+        self.repository.path()
+    }
+
     /// The value of one metric, by its name and labels as they stand in the text; 0 where it is not there.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.client.get("/metrics").await.assert_ok().text();
