@@ -252,12 +252,16 @@ async fn take_in(
     let code = if parts.status.as_u16() < 400 {
         None
     } else {
-        error_code(&body)
+        error_code(&parts.headers, &body)
     };
     Ok((Response::from_parts(parts, Body::from(body)), code))
 }
 
-fn error_code(body: &[u8]) -> Option<ErrorCode> {
+/// The code of a worker's refusal: in a header where its dialect has no place for it in the body.
+fn error_code(told: &HeaderMap, body: &[u8]) -> Option<ErrorCode> {
+    if let Some(code) = told.get(headers::ERROR_CODE) {
+        return ErrorCode::parse(code.to_str().ok()?);
+    }
     serde_json::from_slice::<ErrorBody<'_>>(body)
         .ok()
         .map(|body| body.error.code)

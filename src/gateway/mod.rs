@@ -10,6 +10,7 @@ pub mod admission;
 pub mod balance;
 pub mod client;
 pub mod endpoint;
+mod everyone;
 pub mod forward;
 pub mod health;
 pub mod models;
@@ -21,6 +22,7 @@ pub mod retry;
 pub mod router;
 pub mod snapshot;
 pub mod target;
+mod v2;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +35,7 @@ use self::client::WorkerClient;
 use self::endpoint::Endpoint;
 use self::pool::Pool;
 use self::retry::RetryBudget;
+use crate::api::error::{ApiError, ErrorCode};
 use crate::config::{EndpointConfig, GatewayConfig};
 use crate::http::drain::Drain;
 use crate::telemetry::gateway_metrics::GatewayMetrics;
@@ -98,6 +101,20 @@ impl Gateway {
             let prober = health::probe::spawn(Arc::downgrade(self), endpoint.clone());
             probers.push((endpoint, prober.abort_handle()));
         }
+    }
+
+    /// Fails where requests should go elsewhere.
+    pub fn check_ready(&self) -> Result<(), ApiError> {
+        if self.drain.is_announced() {
+            return Err(ApiError::new(ErrorCode::Draining, "the gateway is shutting down"));
+        }
+        if !self.pool.snapshot().serves_anything() {
+            return Err(ApiError::new(
+                ErrorCode::NoWorker,
+                "no healthy worker serves any model",
+            ));
+        }
+        Ok(())
     }
 
     /// The settings with the policy and the weights that are in force: those are the pool's, which an operator can

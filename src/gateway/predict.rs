@@ -36,7 +36,7 @@ pub struct TargetPath {
 
 /// `POST /predict`: the body names the model.
 pub async fn predict_by_body(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    predict(&gateway, None, request).await
+    predict(&gateway, None, body::require_json, request).await
 }
 
 /// `POST /models/{model}/predict` and `POST /models/{model}/versions/{version}/predict`.
@@ -46,13 +46,29 @@ pub async fn predict_by_path(
     request: Request,
 ) -> Response {
     match target_of(path) {
-        Ok(target) => predict(&gateway, Some(target), request).await,
+        Ok(target) => predict(&gateway, Some(target), body::require_json, request).await,
         Err(error) => error.into_response(),
     }
 }
 
-/// `GET /models/{model}`: asked of a worker that serves it, within the same limits as a prediction.
-pub async fn model_detail(
+/// `POST /v2/models/{model}/infer` and `POST /v2/models/{model}/versions/{version}/infer`.
+pub async fn infer_by_path(
+    State(gateway): State<Arc<Gateway>>,
+    path: Result<Path<TargetPath>, PathRejection>,
+    request: Request,
+) -> Response {
+    match target_of(path) {
+        Ok(target) => predict(&gateway, Some(target), body::require_json_or_bytes, request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Refuses what the headers of a request in some dialect already rule out.
+type Check = fn(&HeaderMap) -> Result<(), ApiError>;
+
+/// `GET /models/{model}` and what other dialects ask of one model: goes to a worker that serves it, within the same limits
+/// as a prediction.
+pub async fn ask_about_model(
     State(gateway): State<Arc<Gateway>>,
     path: Result<Path<TargetPath>, PathRejection>,
     request: Request,
@@ -75,7 +91,7 @@ fn read_question(
     limit: Duration,
 ) -> Result<Call, ApiError> {
     let target = target_of(path)?;
-    let path = path_at_worker(format!("/models/{}", target.model), &target)?;
+    let path = same_path(request, &target)?;
     Ok(Call {
         method: Method::GET,
         path,
@@ -84,6 +100,11 @@ fn read_question(
         body: Bytes::new(),
         deadline: Deadline::of_request(request.headers(), limit, Instant::now())?,
     })
+}
+
+/// The path of a request that names its target there: it is the same at a worker.
+fn same_path(request: &Request, target: &Target) -> Result<PathAndQuery, ApiError> {
+    path_at_worker(request.uri().path().to_owned(), target)
 }
 
 /// A path with the target in it. What cannot stand in a path cannot be the name of a model.
@@ -101,13 +122,13 @@ fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, Ap
     }
 }
 
-async fn predict(gateway: &Gateway, target: Option<Target>, request: Request) -> Response {
+async fn predict(gateway: &Gateway, target: Option<Target>, check: Check, request: Request) -> Response {
     let meter = Meter::begin(&gateway.metrics);
     let admitted = match gateway.admission.enter(gateway.settings().max_in_flight) {
         Ok(admitted) => admitted,
         Err(error) => return meter.finish(refused(error)),
     };
-    let forwarded = match read_call(gateway, target, request).await {
+    let forwarded = match read_call(gateway, target, check, request).await {
         Ok(call) => forward(gateway, &call).await,
         Err(error) => refused(error),
     };
@@ -121,18 +142,28 @@ fn refused(error: ApiError) -> Forwarded {
     }
 }
 
-async fn read_call(gateway: &Gateway, target: Option<Target>, request: Request) -> Result<Call, ApiError> {
+async fn read_call(
+    gateway: &Gateway,
+    target: Option<Target>,
+    check: Check,
+    request: Request,
+) -> Result<Call, ApiError> {
     let settings = gateway.settings();
     let deadline = Deadline::of_request(request.headers(), settings.deadline, Instant::now())?;
-    body::require_json(request.headers())?;
+    check(request.headers())?;
     let headers = headers_to_worker(&request);
+    let named = target
+        .map(|target| Ok((same_path(&request, &target)?, target)))
+        .transpose()?;
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, settings.http.max_body, deadline).await?;
-    let target = match target {
-        Some(target) => target,
-        None => Target::of_body(&body, settings.default_model.as_deref())?,
+    let (path, target) = match named {
+        Some(named) => named,
+        None => {
+            let target = Target::of_body(&body, settings.default_model.as_deref())?;
+            (path_at_worker(target.predict_path(), &target)?, target)
+        }
     };
-    let path = path_at_worker(target.predict_path(), &target)?;
     Ok(Call {
         method: Method::POST,
         path,
@@ -143,7 +174,7 @@ async fn read_call(gateway: &Gateway, target: Option<Target>, request: Request) 
     })
 }
 
-fn headers_to_worker(request: &Request) -> HeaderMap {
+pub(super) fn headers_to_worker(request: &Request) -> HeaderMap {
     let extensions = request.extensions();
     let mut passed = proxy_headers::to_worker(request.headers(), extensions.get::<ClientAddress>().copied());
     if let Some(id) = extensions.get::<RequestId>() {

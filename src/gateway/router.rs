@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 
-use super::predict::{model_detail, predict_by_body, predict_by_path};
-use super::{Gateway, admin, models};
-use crate::api::error::{ApiError, ErrorCode};
+use super::predict::{ask_about_model, predict_by_body, predict_by_path};
+use super::{Gateway, admin, models, v2};
+use crate::api::error::ApiError;
 use crate::api::openapi;
 use crate::http::observe::{AccessLog, observe};
 use crate::http::reply;
@@ -27,11 +27,12 @@ pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
             post(predict_by_path),
         )
         .route("/models", get(list_models))
-        .route("/models/{model}", get(model_detail))
+        .route("/models/{model}", get(ask_about_model))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .route("/openapi.json", get(openapi))
+        .merge(v2::routes())
         .with_state(gateway);
     finish(routes, access_log)
 }
@@ -66,14 +67,9 @@ async fn live() -> Response {
     reply::json_bytes(r#"{"status":"alive"}"#)
 }
 
-async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
-    if gateway.drain.is_announced() {
-        return ApiError::new(ErrorCode::Draining, "the gateway is shutting down").into_response();
-    }
-    if !gateway.pool.snapshot().serves_anything() {
-        return ApiError::new(ErrorCode::NoWorker, "no healthy worker serves any model").into_response();
-    }
-    reply::json_bytes(r#"{"status":"ready"}"#)
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
+    gateway.check_ready()?;
+    Ok(reply::json_bytes(r#"{"status":"ready"}"#))
 }
 
 async fn scrape(State(gateway): State<Arc<Gateway>>) -> Response {

@@ -1,0 +1,98 @@
+//! Asks every worker the same, also those that take no requests now, and gathers what each of them says.
+
+use std::collections::BTreeMap;
+
+use axum::http::uri::{PathAndQuery, Scheme};
+use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::Gateway;
+use super::client::WorkerClient;
+use super::endpoint::Endpoint;
+use crate::api::error::ErrorCode;
+use crate::api::headers::{ERROR_CODE, REQUEST_TIMEOUT_MS};
+use crate::http::deadline::Deadline;
+
+/// The longest answer that is read: an index or statistics of some thousand models.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// What every worker is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) path: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) deadline: Deadline,
+}
+
+/// What one worker said.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) status: StatusCode,
+    /// The code of its refusal, where it is one.
+    pub(super) code: Option<ErrorCode>,
+    pub(super) body: Bytes,
+}
+
+/// What each worker said, by its id, or why it said nothing.
+pub(super) type Answers = BTreeMap<String, Result<Said, String>>;
+
+/// Asks all members at once, and waits for all of them, until the deadline.
+pub(super) async fn ask_everyone(gateway: &Gateway, question: &Question) -> Answers {
+    let mut asking = JoinSet::new();
+    let mut answers = Answers::new();
+    for member in gateway.pool.members() {
+        let id = member.endpoint.id.to_string();
+        let (client, question) = (gateway.client.clone(), question.clone());
+        // Stands there in case that the task ends without a word.
+        answers.insert(id.clone(), Err("it could not be asked".to_owned()));
+        asking.spawn(async move {
+            let answer = timeout_at(question.deadline.0, ask(&client, &member.endpoint, &question)).await;
+            (
+                id,
+                answer.unwrap_or_else(|_| Err("it gave no answer in time".to_owned())),
+            )
+        });
+    }
+    while let Some(asked) = asking.join_next().await {
+        if let Ok((id, answer)) = asked {
+            answers.insert(id, answer);
+        }
+    }
+    answers
+}
+
+async fn ask(client: &WorkerClient, endpoint: &Endpoint, question: &Question) -> Result<Said, String> {
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(endpoint.authority.clone())
+        .path_and_query(question.path.clone())
+        .build()
+        .expect("scheme, authority and path make a URI");
+    let mut request = Request::new(Full::new(question.body.clone()));
+    *request.method_mut() = question.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = question.headers.clone();
+    let left = question.deadline.remaining_header(Instant::now());
+    request
+        .headers_mut()
+        .insert(HeaderName::from_static(REQUEST_TIMEOUT_MS), left);
+    let response = client.send(request).await.map_err(|error| error.to_string())?;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let code = parts
+        .headers
+        .get(ERROR_CODE)
+        .and_then(|code| ErrorCode::parse(code.to_str().ok()?));
+    Ok(Said {
+        status: parts.status,
+        code,
+        body: body
+            .map_err(|error| format!("its answer broke off: {error}"))?
+            .to_bytes(),
+    })
+}
