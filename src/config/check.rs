@@ -79,14 +79,14 @@ mod tests {
         let config = check("").unwrap();
         assert_eq!(config.gateway.policy, PolicyName::RoundRobin);
         assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(config.worker.batching.max_batch_size, 32);
+        assert_eq!(config.worker.common.batching.max_batch_size, 32);
     }
 
     #[test]
     fn the_shipped_file_says_the_defaults() {
         let mut shipped = check(include_str!("../../config/millrace.toml")).unwrap();
         shipped.gateway.workers.clear();
-        shipped.worker.models_batching.clear();
+        shipped.worker.per_model.clear();
         assert_eq!(shipped, check("").unwrap());
     }
 
@@ -117,12 +117,12 @@ mod tests {
         assert_eq!(config.gateway.workers[0].authority, "worker-a:9000");
         assert_eq!(config.gateway.workers[0].weight, 3);
         assert_eq!(config.telemetry.log_format, LogFormat::Json);
-        let digits = config.worker.batching_of("digits");
+        let digits = &config.worker.model("digits").batching;
         assert_eq!(
             (digits.max_batch_size, digits.max_delay),
             (64, Duration::from_millis(2))
         );
-        assert_eq!(config.worker.batching_of("iris").max_batch_size, 32);
+        assert_eq!(config.worker.model("iris").batching.max_batch_size, 32);
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         let config = Config::check(&layers).unwrap();
         assert_eq!(config.gateway.policy, PolicyName::Random);
         assert_eq!(config.gateway.max_in_flight, 7);
-        assert_eq!(config.worker.batching.max_batch_size, 8);
+        assert_eq!(config.worker.common.batching.max_batch_size, 8);
 
         let config = Config::check(&layers.with_flag("gateway.policy", Some("round_robin"))).unwrap();
         assert_eq!(config.gateway.policy, PolicyName::RoundRobin);

@@ -16,7 +16,7 @@ pub use gateway::{EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, Polic
 pub use layers::Layers;
 pub use section::{ConfigError, ConfigErrors};
 pub use telemetry::{LogFormat, TelemetryConfig};
-pub use worker::{BatchingConfig, LoadingConfig, WorkerConfig};
+pub use worker::{BatchingConfig, LoadingConfig, ModelConfig, WorkerConfig};
 
 use std::time::Duration;
 

@@ -29,10 +29,17 @@ pub struct WorkerConfig {
     pub shutdown: ShutdownConfig,
     /// What loading a model may take.
     pub loading: LoadingConfig,
-    /// Batching, where a model has nothing of its own.
+    /// How a model is served that has nothing of its own.
+    pub common: ModelConfig,
+    /// How single models are served, complete: what a model leaves out it has from `common`.
+    pub per_model: BTreeMap<String, ModelConfig>,
+}
+
+/// How one model is served.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelConfig {
+    /// How its requests are batched.
     pub batching: BatchingConfig,
-    /// Batching of single models, complete: what a model leaves out it has from `batching`.
-    pub models_batching: BTreeMap<String, BatchingConfig>,
 }
 
 /// What it may take to load one model version.
@@ -59,14 +66,14 @@ pub struct BatchingConfig {
 }
 
 impl WorkerConfig {
-    /// The batching of one model.
+    /// How one model is served.
     #[must_use]
-    pub fn batching_of(&self, model: &str) -> &BatchingConfig {
-        self.models_batching.get(model).unwrap_or(&self.batching)
+    pub fn model(&self, name: &str) -> &ModelConfig {
+        self.per_model.get(name).unwrap_or(&self.common)
     }
 
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        let batching = BatchingConfig::read(section.section("batching"), &BatchingConfig::default());
+        let common = ModelConfig::read_common(&mut section);
         let models = section.value("models", PathBuf::from("models"));
         let config = Self {
             listen: section.value("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
@@ -77,8 +84,8 @@ impl WorkerConfig {
             http: HttpConfig::read(&mut section),
             shutdown: ShutdownConfig::read(section.section("shutdown")),
             loading: LoadingConfig::read(section.section("loading")),
-            models_batching: per_model(section.section("model"), &batching),
-            batching,
+            per_model: per_model(section.section("model"), &common),
+            common,
         };
         section.finish();
         config
@@ -86,7 +93,7 @@ impl WorkerConfig {
 }
 
 /// `[worker.model.NAME]`
-fn per_model(mut section: Section<'_>, common: &BatchingConfig) -> BTreeMap<String, BatchingConfig> {
+fn per_model(mut section: Section<'_>, common: &ModelConfig) -> BTreeMap<String, ModelConfig> {
     let mut models = BTreeMap::new();
     for (name, model) in section.named() {
         if !is_model_name(&name) {
@@ -95,7 +102,7 @@ fn per_model(mut section: Section<'_>, common: &BatchingConfig) -> BTreeMap<Stri
                 "expected the name of a model: letters, digits, '.', '_' and '-'",
             );
         }
-        models.insert(name, BatchingConfig::read(model, common));
+        models.insert(name, ModelConfig::read(model, common));
     }
     models
 }
@@ -128,6 +135,27 @@ impl LoadingConfig {
     }
 }
 
+impl ModelConfig {
+    /// What holds for all models, from `[worker]` and its sub-tables.
+    fn read_common(worker: &mut Section<'_>) -> Self {
+        let mut batching = worker.section("batching");
+        let config = Self {
+            batching: BatchingConfig::read(&mut batching, &BatchingConfig::default()),
+        };
+        batching.finish();
+        config
+    }
+
+    /// What differs for one model, from `[worker.model.NAME]`.
+    fn read(mut section: Section<'_>, common: &Self) -> Self {
+        let config = Self {
+            batching: BatchingConfig::read(&mut section, &common.batching),
+        };
+        section.finish();
+        config
+    }
+}
+
 impl Default for BatchingConfig {
     fn default() -> Self {
         Self {
@@ -140,21 +168,19 @@ impl Default for BatchingConfig {
 }
 
 impl BatchingConfig {
-    fn read(mut section: Section<'_>, common: &Self) -> Self {
+    fn read(section: &mut Section<'_>, common: &Self) -> Self {
         let delay_fits = |delay: &Duration| *delay <= Duration::from_secs(10);
-        let config = Self {
-            max_batch_size: at_least_one(&mut section, "max_batch_size", common.max_batch_size),
+        Self {
+            max_batch_size: at_least_one(section, "max_batch_size", common.max_batch_size),
             max_delay: section.checked(
                 "max_delay",
                 common.max_delay,
                 delay_fits,
                 "a duration up to \"10s\"",
             ),
-            queue: at_least_one(&mut section, "queue", common.queue),
-            instances: at_least_one(&mut section, "instances", common.instances),
-        };
-        section.finish();
-        config
+            queue: at_least_one(section, "queue", common.queue),
+            instances: at_least_one(section, "instances", common.instances),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn readyz(State(worker): State<Arc<Worker>>) -> Response {
         .config
         .default_model
         .iter()
-        .chain(worker.config.models_batching.keys());
+        .chain(worker.config.per_model.keys());
     match what_is_not_ready(&models, required.map(String::as_str)) {
         None => json_bytes(r#"{"status":"ready"}"#),
         Some(message) => ApiError::new(ErrorCode::NotReady, message).into_response(),

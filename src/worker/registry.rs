@@ -141,13 +141,13 @@ impl Registry {
             folder,
         } = next;
         let begun = Instant::now();
-        let batching = config.batching_of(model);
+        let model_config = config.model(model);
         match Served::load(
             &self.root,
             folder,
             model,
             *number,
-            batching,
+            model_config,
             &self.trial,
             &self.metrics,
         ) {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::BatchingConfig;
+use crate::config::ModelConfig;
 use crate::engine::{self, EngineError, LoadOptions, contain_panics};
 use crate::model::artifact::{Artifact, ArtifactError, Metadata};
 use crate::model::schema::{Schema, SchemaError};
@@ -51,7 +51,7 @@ impl Served {
         folder: &Path,
         model: &Arc<str>,
         number: u64,
-        config: &BatchingConfig,
+        config: &ModelConfig,
         trial: &Trial,
         metrics: &WorkerMetrics,
     ) -> Result<Self, LoadError> {
@@ -61,7 +61,7 @@ impl Served {
             return Err(LoadError::Outside);
         }
         let options = LoadOptions {
-            max_batch_size: config.max_batch_size,
+            max_batch_size: config.batching.max_batch_size,
         };
         trial.pass(&graph_path, &options)?;
         let graph = engine::load(&graph_path, &options)?;
@@ -70,7 +70,8 @@ impl Served {
         let version = number.to_string();
         let batch_metrics = metrics.of_version(model, &version);
         let label = format!("{model}/{version}");
-        let batcher = Batcher::start(&label, &graph, config, &batch_metrics).map_err(LoadError::Threads)?;
+        let batcher =
+            Batcher::start(&label, &graph, &config.batching, &batch_metrics).map_err(LoadError::Threads)?;
         Ok(Self {
             model: Arc::clone(model),
             version,
