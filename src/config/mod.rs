@@ -5,6 +5,7 @@
 //! after it needs to ask again whether a weight is positive or an address parses.
 
 mod check;
+mod engine;
 mod gateway;
 mod layers;
 mod section;

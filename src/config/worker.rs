@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::engine::{read_choice, read_library};
 use super::section::Section;
 use super::setting::Bytes;
 use super::{HttpConfig, ShutdownConfig};
+use crate::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use crate::model::name::is_model_name;
 
 /// How one worker process serves.
@@ -29,6 +31,8 @@ pub struct WorkerConfig {
     pub shutdown: ShutdownConfig,
     /// What loading a model may take.
     pub loading: LoadingConfig,
+    /// ONNX Runtime's library; without it nothing of it is loaded.
+    pub onnxruntime: Option<RuntimeLibrary>,
     /// How a model is served that has nothing of its own.
     pub common: ModelConfig,
     /// How single models are served, complete: what a model leaves out it has from `common`.
@@ -36,8 +40,10 @@ pub struct WorkerConfig {
 }
 
 /// How one model is served.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    /// What runs its graph.
+    pub engine: EngineChoice,
     /// How its requests are batched.
     pub batching: BatchingConfig,
 }
@@ -73,7 +79,8 @@ impl WorkerConfig {
     }
 
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        let common = ModelConfig::read_common(&mut section);
+        let onnxruntime = read_library(&mut section);
+        let common = ModelConfig::read_common(&mut section, onnxruntime.as_ref());
         let models = section.value("models", PathBuf::from("models"));
         let config = Self {
             listen: section.value("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
@@ -84,7 +91,8 @@ impl WorkerConfig {
             http: HttpConfig::read(&mut section),
             shutdown: ShutdownConfig::read(section.section("shutdown")),
             loading: LoadingConfig::read(section.section("loading")),
-            per_model: per_model(section.section("model"), &common),
+            per_model: per_model(section.section("model"), &common, onnxruntime.as_ref()),
+            onnxruntime,
             common,
         };
         section.finish();
@@ -93,7 +101,11 @@ impl WorkerConfig {
 }
 
 /// `[worker.model.NAME]`
-fn per_model(mut section: Section<'_>, common: &ModelConfig) -> BTreeMap<String, ModelConfig> {
+fn per_model(
+    mut section: Section<'_>,
+    common: &ModelConfig,
+    library: Option<&RuntimeLibrary>,
+) -> BTreeMap<String, ModelConfig> {
     let mut models = BTreeMap::new();
     for (name, model) in section.named() {
         if !is_model_name(&name) {
@@ -102,7 +114,7 @@ fn per_model(mut section: Section<'_>, common: &ModelConfig) -> BTreeMap<String,
                 "expected the name of a model: letters, digits, '.', '_' and '-'",
             );
         }
-        models.insert(name, ModelConfig::read(model, common));
+        models.insert(name, ModelConfig::read(model, common, library));
     }
     models
 }
@@ -137,9 +149,11 @@ impl LoadingConfig {
 
 impl ModelConfig {
     /// What holds for all models, from `[worker]` and its sub-tables.
-    fn read_common(worker: &mut Section<'_>) -> Self {
+    fn read_common(worker: &mut Section<'_>, library: Option<&RuntimeLibrary>) -> Self {
+        let engine = read_choice(worker, &EngineChoice::Auto(library.cloned()), library);
         let mut batching = worker.section("batching");
         let config = Self {
+            engine,
             batching: BatchingConfig::read(&mut batching, &BatchingConfig::default()),
         };
         batching.finish();
@@ -147,8 +161,9 @@ impl ModelConfig {
     }
 
     /// What differs for one model, from `[worker.model.NAME]`.
-    fn read(mut section: Section<'_>, common: &Self) -> Self {
+    fn read(mut section: Section<'_>, common: &Self, library: Option<&RuntimeLibrary>) -> Self {
         let config = Self {
+            engine: read_choice(&mut section, &common.engine, library),
             batching: BatchingConfig::read(&mut section, &common.batching),
         };
         section.finish();

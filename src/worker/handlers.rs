@@ -110,6 +110,10 @@ fn entry(name: &str, versions: &Versions, is_unloading: bool) -> ModelEntry {
             VersionState::Ready if is_unloading => VersionState::Unloading,
             state => state,
         },
+        engine: match slot {
+            Slot::Ready(served) => Some(served.engine.to_owned()),
+            _ => None,
+        },
         reason: match slot {
             Slot::Failed(reason) => Some(reason.to_string()),
             _ => None,
@@ -125,6 +129,7 @@ fn entry(name: &str, versions: &Versions, is_unloading: bool) -> ModelEntry {
 fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
     let mut detail = ModelDetail {
         entry,
+        engine: None,
         inputs: Vec::new(),
         outputs: Vec::new(),
         features: Vec::new(),
@@ -136,6 +141,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
         return detail;
     };
     let signature = &served.schema.signature;
+    detail.engine = Some(served.engine.to_owned());
     detail.inputs = signature.inputs.iter().map(tensor).collect();
     detail.outputs = signature.outputs.iter().map(tensor).collect();
     detail.features = served.schema.features().to_vec();

@@ -152,10 +152,10 @@ impl Registry {
             &self.metrics,
         ) {
             Ok(served) => {
-                let task = served.schema.task();
+                let (task, engine) = (served.schema.task(), served.engine);
                 self.set(model, *number, Slot::Ready(Arc::new(served)));
                 let millis = begun.elapsed().as_millis();
-                tracing::info!(%model, version = number, task, %millis, "a model version is ready");
+                tracing::info!(%model, version = number, task, engine, %millis, "a model version is ready");
             }
             Err(error) => {
                 // Clients read the reason, and where the repository lies is none of their business.

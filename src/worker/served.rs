@@ -21,6 +21,8 @@ pub(crate) struct Served {
     pub(crate) version: String,
     /// How rows and answers are understood.
     pub(crate) schema: Schema,
+    /// The engine that runs it.
+    pub(crate) engine: &'static str,
     /// What `model.toml` says.
     pub(crate) metadata: Metadata,
     /// Where requests wait and run.
@@ -62,6 +64,7 @@ impl Served {
         }
         let options = LoadOptions {
             max_batch_size: config.batching.max_batch_size,
+            engine: config.engine.clone(),
         };
         trial.pass(&graph_path, &options)?;
         let graph = engine::load(&graph_path, &options)?;
@@ -76,6 +79,7 @@ impl Served {
             model: Arc::clone(model),
             version,
             schema,
+            engine: graph.engine_name(),
             metadata: artifact.metadata,
             batcher,
         })

@@ -4,8 +4,8 @@
 //! graphs failed. So a plan is made for concrete shapes only, and the plans are kept in a bounded cache.
 
 mod convert;
+mod declared;
 mod plans;
-mod probe;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use tract_onnx::{Onnx, onnx};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
-use super::rows::{buckets, run_rows};
-use super::{Engine, EngineError, Graph, LoadOptions};
+use super::rows::{Padding, buckets, run_rows, zeros};
+use super::{Engine, EngineError, Graph, LoadOptions, probe};
 use crate::model::signature::{Batch, Signature};
-use crate::model::tensor::{Tensor, Values};
+use crate::model::tensor::Tensor;
 
 /// Graph files up to this size have the plans of all batch sizes made at load, in milliseconds each.
 const SMALL_GRAPH_BYTES: u64 = 16 << 20;
@@ -61,8 +61,11 @@ impl TractGraph {
         };
         check_operators(&reader, declared)?;
         let graph = parse(&reader, &proto, path)?;
-        let input_types = probe::input_types(declared)?;
-        let signature = probe::signature(declared, |shapes| typed(&graph, &input_types, shapes))?;
+        let input_types = declared::input_types(declared)?;
+        let outputs = declared::output_specs(declared)?;
+        let analyse =
+            |shapes: &[&[usize]]| declared::found_outputs(&typed(&graph, &input_types, shapes)?, &outputs);
+        let signature = probe::signature(declared::input_specs(declared)?, outputs.clone(), analyse)?;
         Ok(Self {
             graph,
             input_types,
@@ -100,26 +103,16 @@ impl TractGraph {
 
     fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let batch = self.signature.batch;
-        run_rows(batch, self.options.max_batch_size, inputs, |inputs| {
-            self.run_plan(inputs)
-        })
-    }
-
-    /// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
-    fn zeros(&self, rows: usize) -> Option<Vec<Tensor>> {
-        let zeros = |spec| {
-            let mut shape = vec![rows];
-            for size in self.signature.row_shape(spec) {
-                shape.push((*size)?);
-            }
-            let values = Values::zeros(spec.datatype, shape.iter().product());
-            Tensor::new(shape, values).ok()
-        };
-        self.signature.inputs.iter().map(zeros).collect()
+        let padding = Padding::PowersOfTwo(self.options.max_batch_size);
+        run_rows(batch, padding, inputs, |inputs| self.run_plan(inputs))
     }
 }
 
 impl Graph for TractGraph {
+    fn engine_name(&self) -> &'static str {
+        "tract"
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -130,7 +123,7 @@ impl Graph for TractGraph {
             _ => 1,
         };
         for rows in buckets(max_batch_size) {
-            let Some(inputs) = self.zeros(rows) else {
+            let Some(inputs) = zeros(&self.signature, rows) else {
                 return Ok(());
             };
             let plan_is_enough = rows > 1;
