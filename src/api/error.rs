@@ -73,6 +73,12 @@ impl ErrorCode {
         self.entry().0
     }
 
+    /// The code of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
     /// The HTTP status that goes with it.
     #[must_use]
     pub const fn status(self) -> u16 {
@@ -138,7 +144,7 @@ impl ApiError {
     }
 }
 
-/// The JSON body of every error, on every path of both processes.
+/// The JSON body of every error, on every path of both processes that is not another dialect's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorBody<'a> {
     /// The one member.
@@ -166,6 +172,7 @@ mod tests {
     fn the_name_on_the_wire_is_the_name_in_the_table() {
         for code in ErrorCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
         }
     }
 

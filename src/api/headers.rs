@@ -12,3 +12,5 @@ pub const WORKER: &str = "x-millrace-worker";
 pub const ATTEMPTS: &str = "x-millrace-attempts";
 /// On a worker's answers: its load, as Open Request Cost Aggregation writes it; read and stripped by the gateway.
 pub const LOAD_METRICS: &str = "endpoint-load-metrics";
+/// On errors whose body has no place for it: the error's code, by which a gateway knows its workers' refusals.
+pub const ERROR_CODE: &str = "x-millrace-error";

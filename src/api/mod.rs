@@ -2,7 +2,9 @@
 
 pub mod datum;
 pub mod error;
+pub mod error_shape;
 pub mod headers;
 pub mod models;
 pub mod openapi;
 pub mod predict;
+pub mod v2;

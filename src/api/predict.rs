@@ -13,7 +13,7 @@ use super::error::{ApiError, ErrorCode};
 use crate::model::tensor::Slice;
 
 /// Characters of a parser's message that a client gets.
-const MAX_QUOTED: usize = 300;
+pub(super) const MAX_QUOTED: usize = 300;
 
 /// The body of `POST /predict` and of the same with the model in the path.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -46,7 +46,8 @@ impl<'a> PredictRequest<'a> {
     }
 }
 
-fn parse_error(error: &serde_json::Error) -> ApiError {
+/// What a client is told of a body that serde could not read.
+pub(super) fn parse_error(error: &serde_json::Error) -> ApiError {
     let message = error.to_string();
     // Such a number is well-formed; only nothing can hold it. serde_json counts it as syntax.
     let is_out_of_range = message.starts_with("number out of range");

@@ -51,22 +51,52 @@ pub async fn read(
 
 /// Refuses a body that is declared as something else than JSON. Where nothing is declared, JSON is assumed.
 pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(declared) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let text = declared.to_str().unwrap_or("?");
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    let is_json = essence.eq_ignore_ascii_case("application/json")
+    match declared_type(headers) {
+        Some(essence) if !is_json(essence) => Err(wrong_type("application/json", essence)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a body that is declared as something else than JSON or bytes, or as compressed: JSON may have the bytes of
+/// tensors behind it, and some clients call all they send bytes.
+pub fn require_json_or_bytes(headers: &HeaderMap) -> Result<(), ApiError> {
+    if let Some(encoding) = headers
+        .get(header::CONTENT_ENCODING)
+        .filter(|encoding| *encoding != "identity")
+    {
+        let message = format!("content-encoding {encoding:?} is not supported; send the body as it is");
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
+    }
+    match declared_type(headers) {
+        Some(essence) if !is_json(essence) && !essence.eq_ignore_ascii_case(OCTET_STREAM) => Err(wrong_type(
+            "application/json or application/octet-stream",
+            essence,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The media type of bytes.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
+/// The media type that a request declares, without its parameters.
+fn declared_type(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?");
+    Some(text.split(';').next().unwrap_or_default().trim())
+}
+
+fn is_json(essence: &str) -> bool {
+    essence.eq_ignore_ascii_case("application/json")
         || essence
             .rsplit_once('+')
-            .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"));
-    if is_json {
-        return Ok(());
-    }
-    Err(ApiError::new(
+            .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
+}
+
+fn wrong_type(expected: &str, found: &str) -> ApiError {
+    ApiError::new(
         ErrorCode::UnsupportedMediaType,
-        format!("expected content-type: application/json; found {essence:?}"),
-    ))
+        format!("expected content-type: {expected}; found {found:?}"),
+    )
 }
 
 /// The chunks of a body; most have only one, and that one is not copied.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::reply::render_error;
 use super::request_id::RequestId;
 use crate::api::error::ApiError;
+use crate::api::error_shape::ErrorShape;
 use crate::api::headers;
 
 /// What a handler tells the log line of its request, in the response's extensions.
@@ -40,6 +41,7 @@ pub async fn observe(
     let id = RequestId::take_or_make(request.headers());
     request.extensions_mut().insert(id.clone());
     let line = is_on.then(|| AccessLine::begin(&request, &id));
+    let shape = ErrorShape::of_path(request.uri().path());
 
     let mut response = next.run(request).await;
 
@@ -48,7 +50,7 @@ pub async fn observe(
         line.end(&mut response, error.as_ref());
     }
     if let Some(error) = error {
-        render_error(&mut response, error, &id);
+        render_error(&mut response, &error, shape, &id);
     }
     response.headers_mut().insert(headers::REQUEST_ID, id.header());
     response
@@ -117,5 +119,6 @@ impl Drop for AccessLine {
 
 /// What probes and scrapers ask every few seconds is only shown with `log = "debug"`.
 fn is_routine(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/metrics" | "/models")
+    let is_v2 = matches!(path, "/v2/health/live" | "/v2/health/ready");
+    is_v2 || matches!(path, "/livez" | "/readyz" | "/metrics" | "/models")
 }

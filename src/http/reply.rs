@@ -1,14 +1,14 @@
 //! Answers: JSON, and the one place where an [`ApiError`] becomes an HTTP response.
 
-use std::borrow::Cow;
-
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::request_id::RequestId;
-use crate::api::error::{ApiError, ErrorBody, ErrorCode, ErrorDetail};
+use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error_shape::ErrorShape;
+use crate::api::headers;
 
 /// Status and error ride in the response until [`observe`](super::observe) knows the request's id and
 /// [renders](render_error) the body.
@@ -27,20 +27,14 @@ impl IntoResponse for ApiError {
 }
 
 /// Writes the body of `error` into the response that carries it.
-pub(super) fn render_error(response: &mut Response, error: ApiError, id: &RequestId) {
-    let request_id = Cow::Borrowed(id.as_str());
-    let detail = ErrorDetail {
-        code: error.code,
-        message: error.message,
-        request_id,
-    };
-    let body = serde_json::to_vec(&ErrorBody { error: detail }).expect("texts make JSON");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, APPLICATION_JSON);
+pub(super) fn render_error(response: &mut Response, error: &ApiError, shape: ErrorShape, id: &RequestId) {
+    let body = shape.body(error, id.as_str());
+    let told = response.headers_mut();
+    told.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    told.insert(header::CONTENT_TYPE, APPLICATION_JSON);
+    if shape != ErrorShape::Native {
+        told.insert(headers::ERROR_CODE, HeaderValue::from_static(error.code.as_str()));
+    }
     *response.body_mut() = Body::from(body);
 }
 

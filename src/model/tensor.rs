@@ -36,6 +36,29 @@ pub enum Datatype {
 }
 
 impl Datatype {
+    /// Every datatype there is.
+    pub const ALL: [Self; 13] = [
+        Self::Bool,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::F16,
+        Self::F32,
+        Self::F64,
+        Self::Text,
+    ];
+
+    /// The datatype of this name in the Open Inference Protocol.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|datatype| datatype.as_str() == name)
+    }
+
     /// Its name in the Open Inference Protocol.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

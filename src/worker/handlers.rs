@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::value::RawValue;
 
 use super::Worker;
@@ -20,13 +20,18 @@ use crate::telemetry::metrics;
 
 /// `GET /models`
 pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
+    json(&model_list(&worker))
+}
+
+/// All models and the states of their versions.
+pub(super) fn model_list(worker: &Worker) -> ModelList {
     let models = worker.registry.models();
     let entries = models
         .iter()
         .map(|(name, versions)| entry(name, versions, worker.drain.is_announced()));
-    json(&ModelList {
+    ModelList {
         models: entries.collect(),
-    })
+    }
 }
 
 /// `GET /models/{model}`
@@ -49,9 +54,15 @@ pub(super) async fn livez() -> Response {
 }
 
 /// `GET /readyz`: send requests here, or not.
-pub(super) async fn readyz(State(worker): State<Arc<Worker>>) -> Response {
+pub(super) async fn readyz(State(worker): State<Arc<Worker>>) -> Result<Response, ApiError> {
+    check_ready(&worker)?;
+    Ok(json_bytes(r#"{"status":"ready"}"#))
+}
+
+/// Fails where requests should go elsewhere.
+pub(super) fn check_ready(worker: &Worker) -> Result<(), ApiError> {
     if worker.drain.is_announced() {
-        return ApiError::new(ErrorCode::Draining, "this worker is shutting down").into_response();
+        return Err(ApiError::new(ErrorCode::Draining, "this worker is shutting down"));
     }
     let models = worker.registry.models();
     let required = worker
@@ -60,8 +71,8 @@ pub(super) async fn readyz(State(worker): State<Arc<Worker>>) -> Response {
         .iter()
         .chain(worker.config.per_model.keys());
     match what_is_not_ready(&models, required.map(String::as_str)) {
-        None => json_bytes(r#"{"status":"ready"}"#),
-        Some(message) => ApiError::new(ErrorCode::NotReady, message).into_response(),
+        None => Ok(()),
+        Some(message) => Err(ApiError::new(ErrorCode::NotReady, message)),
     }
 }
 

@@ -1,17 +1,21 @@
 //! The worker: hosts models behind REST endpoints.
 //!
-//! The way of a request: `router` → `predict` decodes it → `validation` makes tensors of its rows → the queue of its
-//! model version → `batching` puts it beside others and runs the batch on an engine's own thread → the rows come back
-//! in order → `answer` writes them.
+//! The way of a request: `router` → `predict`, which has it decoded by its `dialect` (the native one: `validation` makes
+//! tensors of its rows) → the queue of its model version → `batching` puts it beside others and runs the batch on an
+//! engine's own thread → the rows come back in order → the dialect writes them (the native one: `answer`).
 
 mod answer;
 mod batching;
+mod dialect;
 mod handlers;
+mod native;
 mod predict;
 mod registry;
 mod router;
 mod served;
+mod statistics;
 pub mod trial;
+mod v2;
 pub mod validation;
 
 use std::io;

@@ -1,32 +1,41 @@
-//! One prediction, from the head of its request to its answer.
+//! One prediction, from the head of its request to its answer, whatever dialect it is written in.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
+use serde::Deserialize;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::batching::{Refusal, RunError};
+use super::Worker;
+use super::batching::{Answer, Refusal, RunError};
+use super::dialect::{Decoded, Dialect};
 use super::served::Served;
-use super::{Worker, answer, validation};
+use super::statistics::Counted;
 use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
-use crate::api::predict::PredictRequest;
 use crate::http::body;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
-use crate::http::reply::json_bytes;
+use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// What the path of a prediction names.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Target {
     pub(super) model: Option<String>,
     pub(super) version: Option<String>,
+}
+
+impl Target {
+    /// The model, in paths that name one.
+    pub(super) fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or_default()
+    }
 }
 
 /// Counts a request as long as it lives; a client that leaves drops it too.
@@ -50,10 +59,43 @@ impl Drop for InFlight {
 struct Trace {
     model: Option<Arc<str>>,
     served: Option<Arc<Served>>,
+    counted: Option<Counted>,
 }
 
-/// Answers a prediction and counts it.
-pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -> Response {
+/// Finds the version that a request is for, once its dialect has read what the body says of it.
+pub(super) struct Finder<'a> {
+    worker: &'a Worker,
+    target: &'a Target,
+    begun: Instant,
+    trace: &'a mut Trace,
+}
+
+impl Finder<'_> {
+    /// The version that a request asks for: in its path, by these members of its body, or by leaving it open.
+    pub(super) fn find(self, model: Option<&str>, version: Option<&str>) -> Result<Arc<Served>, ApiError> {
+        let Self {
+            worker,
+            target,
+            begun,
+            trace,
+        } = self;
+        let model = agreed("model", target.model.as_deref(), model)?;
+        let version = agreed("version", target.version.as_deref(), version)?;
+        let Some(model) = model.or(worker.config.default_model.as_deref()) else {
+            let message =
+                "no model is named; expected the member `model`, or the path /models/{model}/predict";
+            return Err(ApiError::new(ErrorCode::InvalidInput, message));
+        };
+        trace.model = worker.registry.known(model);
+        let served = worker.registry.find(model, version)?;
+        trace.counted = Some(served.batcher.statistics().begin(begun));
+        trace.served = Some(Arc::clone(&served));
+        Ok(served)
+    }
+}
+
+/// Answers a prediction in the dialect `D` and counts it.
+pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request: Request) -> Response {
     let begun = Instant::now();
     let in_flight = InFlight::enter(&worker.metrics.in_flight);
     let mut trace = Trace {
@@ -61,10 +103,13 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
             .model
             .as_deref()
             .and_then(|model| worker.registry.known(model)),
-        served: None,
+        ..Trace::default()
     };
-    let outcome = answer_to(worker, target, request, begun, &mut trace).await;
+    let outcome = answer_to::<D>(worker, &target, request, begun, &mut trace).await;
 
+    if let (Ok(_), Some(counted)) = (&outcome, trace.counted.take()) {
+        counted.succeed();
+    }
     let code = outcome
         .as_ref()
         .map_or_else(|error| error.code.as_str(), |_| "ok");
@@ -75,7 +120,7 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
 
     let queue_depth = trace.served.map_or(0, |served| served.batcher.depth());
     let load = load_report(in_flight.0.get(), queue_depth);
-    let mut response = outcome.map_or_else(IntoResponse::into_response, json_bytes);
+    let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(headers::LOAD_METRICS, load);
     response.extensions_mut().insert(Outcome {
         model: trace.model,
@@ -84,78 +129,97 @@ pub(super) async fn predict(worker: &Worker, target: Target, request: Request) -
     response
 }
 
-async fn answer_to(
+async fn answer_to<D: Dialect>(
     worker: &Worker,
-    target: Target,
+    target: &Target,
     request: Request,
     begun: Instant,
     trace: &mut Trace,
-) -> Result<Vec<u8>, ApiError> {
+) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let deadline = Deadline::of_request(&head.headers, worker.config.deadline, begun)?;
     if worker.drain.is_closing() {
         let message = "this worker is shutting down and takes nothing new";
         return Err(ApiError::new(ErrorCode::Draining, message));
     }
-    body::require_json(&head.headers)?;
-    let bytes = read_body(worker, &head.headers, body, deadline).await?;
-    let request = PredictRequest::parse(&bytes)?;
-
-    let served = find(worker, &target, &request, trace)?;
-    let inputs = validation::tensors_of(&request.inputs, &served.model, &served.schema)?;
-    drop(request);
-    drop(bytes);
-
-    let queued = served.batcher.submit(inputs, begun, deadline.0);
-    trace.served = Some(Arc::clone(&served));
-    let running = queued.map_err(|refusal| refused(&served, refusal))?;
-    let outputs = match timeout_at(deadline.0, running).await {
-        Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
-            return Err(Deadline::exceeded("it waited for the model"));
-        }
-        Ok(Ok(Ok(outputs))) => outputs,
-        // The log of the engine's thread says why.
-        Ok(Err(_) | Ok(Err(RunError::Engine))) => {
-            let message = format!("model {} could not run this request", served.model);
-            return Err(ApiError::new(ErrorCode::Internal, message));
-        }
-    };
-    answer::write(&served, &outputs)
+    D::check(&head.headers)?;
+    let body = body::read(&head.headers, body, worker.config.http.max_body, deadline).await?;
+    let (mut queued, wish) = queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace)?;
+    // A large one need not be held while its request waits.
+    drop(body);
+    let outputs = queued.outputs().await?;
+    D::encode(&queued.served, wish, outputs)
 }
 
-async fn read_body(
-    worker: &Worker,
-    headers: &HeaderMap,
-    body: axum::body::Body,
+/// A request that waits for an engine.
+struct Queued {
+    served: Arc<Served>,
     deadline: Deadline,
-) -> Result<bytes::Bytes, ApiError> {
-    body::read(headers, body, worker.config.http.max_body, deadline).await
+    answer: oneshot::Receiver<Answer>,
 }
 
-/// The version that a request asks for, in its path, its body, or by leaving it open.
-fn find(
+/// Decodes a request and queues it. Where its version is replaced between the two, it is decoded once more for the one
+/// that took its place.
+fn queue<D: Dialect>(
     worker: &Worker,
     target: &Target,
-    request: &PredictRequest<'_>,
+    headers: &HeaderMap,
+    body: &[u8],
+    (begun, deadline): (Instant, Deadline),
     trace: &mut Trace,
-) -> Result<Arc<Served>, ApiError> {
-    let model = agreed("model", target.model.as_deref(), request.model.as_ref())?;
-    let version = agreed("version", target.version.as_deref(), request.version.as_ref())?;
-    let Some(model) = model.or(worker.config.default_model.as_deref()) else {
-        let message = "no model is named; expected the member `model`, or the path /models/{model}/predict";
-        return Err(ApiError::new(ErrorCode::InvalidInput, message));
-    };
-    trace.model = worker.registry.known(model);
-    worker.registry.find(model, version)
+) -> Result<(Queued, D::Wish), ApiError> {
+    let mut closed: Option<Arc<Served>> = None;
+    loop {
+        let finder = Finder {
+            worker,
+            target,
+            begun,
+            trace: &mut *trace,
+        };
+        let Decoded {
+            served,
+            inputs,
+            terms,
+            wish,
+        } = D::decode(headers, body, finder)?;
+        let deadline = terms.deadline(begun, deadline);
+        match served.batcher.submit(inputs, begun, deadline.0, terms.priority) {
+            Ok(answer) => {
+                let queued = Queued {
+                    served,
+                    deadline,
+                    answer,
+                };
+                return Ok((queued, wish));
+            }
+            // The same one again would mean that the worker ends.
+            Err(Refusal::Closed) if !closed.is_some_and(|before| Arc::ptr_eq(&before, &served)) => {
+                closed = Some(served);
+            }
+            Err(refusal) => return Err(refused(&served, refusal)),
+        }
+    }
+}
+
+impl Queued {
+    /// Waits for what the engine makes of it.
+    async fn outputs(&mut self) -> Result<Vec<Tensor>, ApiError> {
+        match timeout_at(self.deadline.0, &mut self.answer).await {
+            Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
+                Err(Deadline::exceeded("it waited for the model"))
+            }
+            Ok(Ok(Ok(outputs))) => Ok(outputs),
+            // The log of the engine's thread says why.
+            Ok(Err(_) | Ok(Err(RunError::Engine))) => {
+                let message = format!("model {} could not run this request", self.served.model);
+                Err(ApiError::new(ErrorCode::Internal, message))
+            }
+        }
+    }
 }
 
 /// What path and body say of the same thing, if they do not contradict each other.
-fn agreed<'a>(
-    what: &str,
-    path: Option<&'a str>,
-    body: Option<&'a Cow<'_, str>>,
-) -> Result<Option<&'a str>, ApiError> {
-    let body = body.map(AsRef::as_ref);
+fn agreed<'a>(what: &str, path: Option<&'a str>, body: Option<&'a str>) -> Result<Option<&'a str>, ApiError> {
     match (path, body) {
         (Some(path), Some(body)) if path != body => {
             let (path, body) = (shortened(path), shortened(body));
@@ -192,11 +256,10 @@ mod tests {
 
     #[test]
     fn path_and_body_may_repeat_but_not_contradict_each_other() {
-        let body = Cow::Borrowed("iris");
-        assert_eq!(agreed("model", Some("iris"), Some(&body)).unwrap(), Some("iris"));
-        assert_eq!(agreed("model", None, Some(&body)).unwrap(), Some("iris"));
+        assert_eq!(agreed("model", Some("iris"), Some("iris")).unwrap(), Some("iris"));
+        assert_eq!(agreed("model", None, Some("iris")).unwrap(), Some("iris"));
         assert_eq!(agreed("model", None, None).unwrap(), None);
-        let error = agreed("model", Some("digits"), Some(&body)).unwrap_err();
+        let error = agreed("model", Some("digits"), Some("iris")).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidInput);
     }
 

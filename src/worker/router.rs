@@ -9,8 +9,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::dialect::Dialect;
+use super::native::Native;
 use super::predict::{Target, predict};
-use super::{Worker, handlers};
+use super::{Worker, handlers, v2};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::http::observe::{AccessLog, observe};
 use crate::http::reply::{unknown_method, unknown_path};
@@ -19,10 +21,10 @@ use crate::http::reply::{unknown_method, unknown_path};
 pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
     Router::new()
         .route("/predict", post(predict_named_in_body))
-        .route("/models/{model}/predict", post(predict_model))
+        .route("/models/{model}/predict", post(predict_by_path::<Native>))
         .route(
             "/models/{model}/versions/{version}/predict",
-            post(predict_version),
+            post(predict_by_path::<Native>),
         )
         .route("/models", get(handlers::list_models))
         .route("/models/{model}", get(handlers::show_model))
@@ -30,6 +32,7 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
         .route("/readyz", get(handlers::readyz))
         .route("/metrics", get(handlers::show_metrics))
         .route("/openapi.json", get(handlers::show_openapi))
+        .merge(v2::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(worker)
@@ -37,39 +40,17 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
 }
 
 async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Response {
-    predict(&worker, Target::default(), request).await
+    predict::<Native>(&worker, Target::default(), request).await
 }
 
-async fn predict_model(
+/// Answers a prediction whose path names the model, and perhaps the version.
+pub(super) async fn predict_by_path<D: Dialect>(
     State(worker): State<Arc<Worker>>,
-    path: Result<Path<String>, PathRejection>,
+    path: Result<Path<Target>, PathRejection>,
     request: Request,
 ) -> Response {
     match path {
-        Ok(Path(model)) => {
-            let target = Target {
-                model: Some(model),
-                version: None,
-            };
-            predict(&worker, target, request).await
-        }
-        Err(rejection) => unreadable_path(&rejection).into_response(),
-    }
-}
-
-async fn predict_version(
-    State(worker): State<Arc<Worker>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Response {
-    match path {
-        Ok(Path((model, version))) => {
-            let target = Target {
-                model: Some(model),
-                version: Some(version),
-            };
-            predict(&worker, target, request).await
-        }
+        Ok(Path(target)) => predict::<D>(&worker, target, request).await,
         Err(rejection) => unreadable_path(&rejection).into_response(),
     }
 }

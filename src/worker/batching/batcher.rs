@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(crate) use super::collect::Priority;
 use super::collect::{Limits, Waiting};
 use super::executor::Executor;
 use super::queue::Queue;
@@ -15,6 +16,7 @@ use crate::config::BatchingConfig;
 use crate::engine::Graph;
 use crate::model::tensor::Tensor;
 use crate::telemetry::worker_metrics::BatchMetrics;
+use crate::worker::statistics::Statistics;
 
 /// Why an accepted request has no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub(crate) type Answer = Result<Vec<Tensor>, RunError>;
 /// Queue and engine threads of one model version.
 pub(crate) struct Batcher {
     queue: Arc<Queue<Entry>>,
+    statistics: Arc<Statistics>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -39,6 +42,7 @@ pub(super) struct Entry {
     pub(super) inputs: Vec<Tensor>,
     pub(super) since: Instant,
     pub(super) deadline: Instant,
+    priority: Priority,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -53,6 +57,10 @@ impl Waiting for Entry {
 
     fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
     }
 
     fn has_left(&self) -> bool {
@@ -82,6 +90,7 @@ impl Batcher {
     ) -> io::Result<Self> {
         let batcher = Self {
             queue: Arc::new(Queue::new(config.queue, metrics.queue_depth.clone())),
+            statistics: Arc::default(),
             threads: Mutex::default(),
         };
         for instance in 0..config.instances {
@@ -95,6 +104,7 @@ impl Batcher {
                     max_delay: config.max_delay,
                 },
                 metrics: metrics.clone(),
+                statistics: Arc::clone(&batcher.statistics),
             };
             let thread = thread::Builder::new()
                 .name(format!("{label}#{instance}"))
@@ -110,15 +120,22 @@ impl Batcher {
         inputs: Vec<Tensor>,
         since: Instant,
         deadline: Instant,
+        priority: Priority,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let (answer, receiver) = oneshot::channel();
         self.queue.push(Entry {
             inputs,
             since,
             deadline,
+            priority,
             answer,
         })?;
         Ok(receiver)
+    }
+
+    /// What happened to its requests.
+    pub(crate) const fn statistics(&self) -> &Arc<Statistics> {
+        &self.statistics
     }
 
     /// Requests that wait.
@@ -255,7 +272,7 @@ mod tests {
         fn submit_for(&self, values: Vec<i64>, life: Duration) -> oneshot::Receiver<Answer> {
             let now = Instant::now();
             self.batcher
-                .submit(vec![tensor(values)], now, now + life)
+                .submit(vec![tensor(values)], now, now + life, Priority::default())
                 .unwrap()
         }
     }
@@ -283,6 +300,35 @@ mod tests {
         assert_eq!(rows(second), Ok(vec![4, 6]));
         assert_eq!(rows(third), Ok(vec![8]));
         assert_eq!(*rig.doubler.sizes.lock().unwrap(), [1, 3]);
+    }
+
+    #[test]
+    fn who_comes_later_with_a_higher_priority_runs_sooner() {
+        let (gate, waiting) = mpsc::channel();
+        let config = BatchingConfig {
+            max_batch_size: 1,
+            ..BatchingConfig::default()
+        };
+        let rig = rig(&config, Some(waiting));
+        let submit = |value, priority| {
+            let now = Instant::now();
+            let deadline = now + Duration::from_secs(60);
+            let tensors = vec![tensor(vec![value])];
+            rig.batcher.submit(tensors, now, deadline, priority).unwrap()
+        };
+        let first = submit(1, Priority::default());
+        while rig.batcher.depth() > 0 {
+            thread::yield_now();
+        }
+        let mut low = submit(2, Priority::default());
+        let high = submit(3, Priority::of_level(1));
+        gate.send(()).unwrap();
+        gate.send(()).unwrap();
+        assert_eq!(rows(first), Ok(vec![2]));
+        assert_eq!(rows(high), Ok(vec![6]));
+        assert!(low.try_recv().is_err(), "it still waits for leave to run");
+        gate.send(()).unwrap();
+        assert_eq!(rows(low), Ok(vec![4]));
     }
 
     #[test]
@@ -342,9 +388,12 @@ mod tests {
         let accepted = [rig.submit(vec![1]), rig.submit(vec![2])];
         rig.batcher.close();
         let now = Instant::now();
-        let refused = rig
-            .batcher
-            .submit(vec![tensor(vec![3])], now, now + Duration::from_secs(60));
+        let refused = rig.batcher.submit(
+            vec![tensor(vec![3])],
+            now,
+            now + Duration::from_secs(60),
+            Priority::default(),
+        );
         assert_eq!(refused.unwrap_err(), Refusal::Closed);
         (0..2).for_each(|_| gate.send(()).unwrap());
         rig.batcher.join();

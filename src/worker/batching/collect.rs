@@ -13,10 +13,30 @@ pub(super) trait Waiting {
     fn since(&self) -> Instant;
     /// When nobody wants its answer any more.
     fn deadline(&self) -> Instant;
+    /// Who goes first.
+    fn priority(&self) -> Priority;
     /// Whether the one who asked has left.
     fn has_left(&self) -> bool;
     /// Whether the rows of both can stand in one tensor.
     fn fits(&self, other: &Self) -> bool;
+}
+
+/// Who goes first: what has a higher priority goes before what has a lower one, and among equals who came first.
+/// Nobody waits past their deadline, however many others go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Priority(u64);
+
+impl Priority {
+    /// The priority of this level: 1 is the highest. 0 says nothing, and comes after all that say something.
+    pub(crate) const fn of_level(level: u64) -> Self {
+        Self(level.wrapping_sub(1))
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self::of_level(0)
+    }
 }
 
 /// How large a batch may grow and how long it may wait to.
@@ -38,6 +58,14 @@ pub(super) struct Collected<T> {
     pub(super) left: Vec<T>,
     /// When to look again, where a batch waits to grow.
     pub(super) look_again: Option<Instant>,
+}
+
+/// Puts `entry` behind all that go before it. A queue that is filled in this way alone stands in the order of its
+/// priorities.
+pub(super) fn enqueue<T: Waiting>(queue: &mut VecDeque<T>, entry: T) {
+    let goes_first = |other: &T| other.priority() <= entry.priority();
+    let place = queue.iter().rposition(goes_first).map_or(0, |last| last + 1);
+    queue.insert(place, entry);
 }
 
 /// Takes from `queue` what is to be done at `now`. `is_last` says that nothing more will come.
@@ -107,9 +135,10 @@ fn choose<T: Waiting>(queue: &VecDeque<T>, max_rows: usize) -> (Vec<usize>, usiz
     (members, rows)
 }
 
-/// Until when the batch that begins with the first entry waits for more; none where it does not.
+/// Until when a batch waits for more: as long as the oldest may wait; none where it does not.
 fn wait_to_grow<T: Waiting>(queue: &VecDeque<T>, now: Instant, max_delay: Duration) -> Option<Instant> {
-    let until = queue.front()?.since() + max_delay;
+    let oldest = queue.iter().map(Waiting::since).min()?;
+    let until = oldest + max_delay;
     let is_in_time = queue.iter().all(|entry| entry.deadline() > until);
     (now < until && is_in_time).then_some(until)
 }
@@ -145,6 +174,7 @@ mod tests {
         shape: u8,
         since: Instant,
         deadline: Instant,
+        priority: Priority,
         has_left: bool,
     }
 
@@ -157,6 +187,9 @@ mod tests {
         }
         fn deadline(&self) -> Instant {
             self.deadline
+        }
+        fn priority(&self) -> Priority {
+            self.priority
         }
         fn has_left(&self) -> bool {
             self.has_left
@@ -175,6 +208,7 @@ mod tests {
             shape: 0,
             since,
             deadline: since + 1000 * MS,
+            priority: Priority::default(),
             has_left: false,
         }
     }
@@ -255,18 +289,37 @@ mod tests {
         assert_eq!(collect(&mut hurried, now, patient, false).batch.len(), 1);
     }
 
+    #[test]
+    fn the_highest_priority_goes_first_and_none_is_the_lowest() {
+        let now = Instant::now();
+        let mut queue = VecDeque::new();
+        for (id, level) in [(0, 0), (1, 2), (2, 1), (3, 2), (4, 0), (5, u64::MAX)] {
+            let priority = Priority::of_level(level);
+            enqueue(
+                &mut queue,
+                Entry {
+                    priority,
+                    ..entry(id, 1, now)
+                },
+            );
+        }
+        let collected = collect(&mut queue, now, limits(8, Duration::ZERO), false);
+        assert_eq!(ids(&collected.batch), [2, 1, 3, 5, 0, 4]);
+    }
+
     proptest! {
         #[test]
         fn everything_is_taken_once_and_in_order(
-            entries in prop::collection::vec((1_usize..6, 0_u8..3, 0_u32..60, prop::bool::weighted(0.1)), 0..40),
+            entries in prop::collection::vec(
+                (1_usize..6, 0_u8..3, 0_u32..60, 0_u64..3, prop::bool::weighted(0.1)), 0..40),
             max_rows in 1_usize..8,
             delay in 0_u32..10,
             steps in prop::collection::vec(0_u32..5, 1..200),
         ) {
             let begun = Instant::now();
             let limits = limits(max_rows, delay * MS);
-            let mut coming = entries.iter().enumerate().map(|(id, &(rows, shape, life, has_left))| Entry {
-                id, rows, shape, since: begun, deadline: begun + life * MS, has_left,
+            let mut coming = entries.iter().enumerate().map(|(id, &(rows, shape, life, level, has_left))| Entry {
+                id, rows, shape, since: begun, deadline: begun + life * MS, priority: Priority::of_level(level), has_left,
             });
             let (mut queue, mut now) = (VecDeque::new(), begun);
             let (mut ran, mut skipped): (Vec<Entry>, Vec<Entry>) = (Vec::new(), Vec::new());
@@ -276,13 +329,18 @@ mod tests {
                 now += step.unwrap_or(1) * MS;
                 for mut entry in coming.by_ref().take(if step.is_some() { 2 } else { usize::MAX }) {
                     entry.since = now;
-                    queue.push_back(entry);
+                    enqueue(&mut queue, entry);
                 }
+                prop_assert!(queue.iter().map(|entry| entry.priority).is_sorted());
+                let highest = queue.iter().filter(|entry| entry.deadline > now && !entry.has_left);
+                let highest = highest.map(|entry| entry.priority).min();
                 let collected = collect(&mut queue, now, limits, step.is_none());
                 prop_assert!(collected.expired.iter().all(|entry| entry.deadline <= now));
                 prop_assert!(collected.left.iter().all(|entry| entry.has_left));
                 prop_assert!(collected.batch.iter().all(|entry| entry.deadline > now && !entry.has_left));
                 prop_assert!(collected.batch.iter().all(|entry| entry.fits(&collected.batch[0])));
+                let first = collected.batch.first().map(|entry| entry.priority);
+                prop_assert!(first.is_none() || first == highest);
                 let rows: usize = collected.batch.iter().map(Entry::rows).sum();
                 prop_assert!(rows <= max_rows || collected.batch.len() == 1);
                 if collected.batch.is_empty() && step.is_none() {
@@ -296,8 +354,9 @@ mod tests {
                     break;
                 }
             }
-            for shape in 0..3 {
-                let order = ids(&ran.iter().filter(|entry| entry.shape == shape).cloned().collect::<Vec<_>>());
+            for (shape, level) in (0..3).flat_map(|shape| (0..3).map(move |level| (shape, level))) {
+                let is_alike = |entry: &&Entry| entry.shape == shape && entry.priority == Priority::of_level(level);
+                let order = ids(&ran.iter().filter(is_alike).cloned().collect::<Vec<_>>());
                 prop_assert!(order.is_sorted(), "{:?}", order);
             }
             let mut all = [ids(&ran), ids(&skipped)].concat();

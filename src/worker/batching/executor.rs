@@ -1,6 +1,7 @@
 //! The work of an engine thread, and the promise that each request gets exactly its own rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,6 +11,7 @@ use super::queue::Queue;
 use crate::engine::{Engine, EngineError, Graph, contain_panics};
 use crate::model::tensor::Tensor;
 use crate::telemetry::worker_metrics::BatchMetrics;
+use crate::worker::statistics::{RunTimes, Statistics};
 
 /// What one engine thread owns.
 pub(super) struct Executor {
@@ -19,6 +21,7 @@ pub(super) struct Executor {
     pub(super) engine: Box<dyn Engine>,
     pub(super) limits: Limits,
     pub(super) metrics: BatchMetrics,
+    pub(super) statistics: Arc<Statistics>,
 }
 
 impl Executor {
@@ -38,6 +41,7 @@ impl Executor {
         for entry in &collected.batch {
             let waited = now.saturating_duration_since(entry.since);
             self.metrics.queue_seconds.observe(waited.as_secs_f64());
+            self.statistics.waited(waited);
         }
         self.run_batch(collected.batch);
     }
@@ -65,12 +69,15 @@ impl Executor {
     }
 
     fn run_together(&mut self, batch: &[Entry]) -> Result<Vec<Vec<Tensor>>, EngineError> {
+        let begun = Instant::now();
         let mut inputs = Vec::with_capacity(batch[0].inputs.len());
         for position in 0..batch[0].inputs.len() {
             let parts: Vec<&Tensor> = batch.iter().map(|entry| &entry.inputs[position]).collect();
             inputs.push(Tensor::stack(&parts)?);
         }
-        let outputs = self.run_engine(inputs)?;
+        let input = begun.elapsed();
+        let (outputs, infer) = self.run_engine(inputs)?;
+        let begun = Instant::now();
         let mut start = 0;
         let mut answers = Vec::with_capacity(batch.len());
         for entry in batch {
@@ -83,6 +90,10 @@ impl Executor {
             );
             start += rows;
         }
+        let output = begun.elapsed();
+        let times = RunTimes { input, infer, output };
+        self.statistics.ran(start, times);
+        self.statistics.computed(batch.len(), start, times);
         Ok(answers)
     }
 
@@ -92,7 +103,7 @@ impl Executor {
         let outcome = if rows > self.limits.max_rows {
             self.run_in_pieces(&inputs, &entry)
         } else {
-            self.run_engine(inputs).map(Some)
+            self.run_whole(inputs).map(Some)
         };
         match outcome {
             Ok(Some(outputs)) => entry.answer(Ok(outputs)),
@@ -108,6 +119,18 @@ impl Executor {
         }
     }
 
+    fn run_whole(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        let rows = inputs.first().map_or(0, Tensor::rows);
+        let (outputs, infer) = self.run_engine(inputs)?;
+        let times = RunTimes {
+            infer,
+            ..RunTimes::default()
+        };
+        self.statistics.ran(rows, times);
+        self.statistics.computed(1, rows, times);
+        Ok(outputs)
+    }
+
     /// Runs more rows than may run together; none if nobody wants them any more before all of them ran.
     fn run_in_pieces(
         &mut self,
@@ -116,12 +139,20 @@ impl Executor {
     ) -> Result<Option<Vec<Tensor>>, EngineError> {
         let rows = inputs.first().map_or(0, Tensor::rows);
         let mut whole: Vec<Tensor> = Vec::new();
+        let mut total = RunTimes::default();
         for start in (0..rows).step_by(self.limits.max_rows) {
             if entry.has_left() || entry.deadline <= Instant::now() {
                 return Ok(None);
             }
-            let piece = |input: &Tensor| input.slice_rows(start, self.limits.max_rows);
-            let outputs = self.run_engine(inputs.iter().map(piece).collect())?;
+            let count = self.limits.max_rows.min(rows - start);
+            let piece = |input: &Tensor| input.slice_rows(start, count);
+            let (outputs, infer) = self.run_engine(inputs.iter().map(piece).collect())?;
+            let times = RunTimes {
+                infer,
+                ..RunTimes::default()
+            };
+            self.statistics.ran(count, times);
+            total.infer += infer;
             if whole.is_empty() {
                 whole = outputs;
                 continue;
@@ -130,18 +161,18 @@ impl Executor {
                 all.append(output)?;
             }
         }
+        self.statistics.computed(1, rows, total);
         Ok(Some(whole))
     }
 
     /// One run of the engine, measured, its panics contained and its rows counted.
-    fn run_engine(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+    fn run_engine(&mut self, inputs: Vec<Tensor>) -> Result<(Vec<Tensor>, Duration), EngineError> {
         let expected = inputs.first().map_or(0, Tensor::rows);
         self.metrics.batch_rows.observe(expected as f64);
         let begun = Instant::now();
         let outcome = contain_panics(|| self.engine.run(inputs));
-        self.metrics
-            .inference_seconds
-            .observe(begun.elapsed().as_secs_f64());
+        let took = begun.elapsed();
+        self.metrics.inference_seconds.observe(took.as_secs_f64());
         if matches!(outcome, Err(EngineError::Panicked(_))) {
             // Whatever state the panic left behind goes with the old engine.
             self.engine = Arc::clone(&self.graph).engine();
@@ -149,7 +180,7 @@ impl Executor {
         let outputs = outcome?;
         let wrong = outputs.iter().position(|output| output.rows() != expected);
         match wrong {
-            None => Ok(outputs),
+            None => Ok((outputs, took)),
             Some(output) => Err(EngineError::RowCount {
                 output,
                 expected,

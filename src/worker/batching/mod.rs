@@ -8,4 +8,4 @@ mod collect;
 mod executor;
 mod queue;
 
-pub(crate) use batcher::{Batcher, Refusal, RunError};
+pub(crate) use batcher::{Answer, Batcher, Priority, Refusal, RunError};

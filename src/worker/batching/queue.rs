@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::collect::{Collected, Limits, Waiting, collect};
+use super::collect::{Collected, Limits, Waiting, collect, enqueue};
 
 /// Any number of threads may push and any number may take.
 pub(super) struct Queue<T> {
@@ -54,7 +54,7 @@ impl<T: Waiting> Queue<T> {
         if state.entries.len() >= self.capacity {
             return Err(Refusal::Full);
         }
-        state.entries.push_back(entry);
+        enqueue(&mut state.entries, entry);
         self.show_depth(&state);
         drop(state);
         self.changed.notify_one();
@@ -120,6 +120,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::worker::batching::Priority;
 
     struct Entry(usize, Instant);
 
@@ -132,6 +133,9 @@ mod tests {
         }
         fn deadline(&self) -> Instant {
             self.1 + Duration::from_secs(60)
+        }
+        fn priority(&self) -> Priority {
+            Priority::default()
         }
         fn has_left(&self) -> bool {
             false
