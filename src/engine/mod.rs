@@ -144,16 +144,20 @@ fn load_with_tract(path: &Path, options: &LoadOptions) -> Result<Arc<dyn Graph>,
     Ok(Arc::new(tract::TractGraph::load(path, options)?))
 }
 
-/// With tract, or with ONNX Runtime where tract cannot. Some graphs tract refuses no sooner than it prepares them for
-/// concrete shapes.
+/// With tract, or with ONNX Runtime where tract cannot, or where it cannot be made sure that tract can. Some graphs tract
+/// refuses no sooner than it prepares them for concrete shapes.
 fn load_with_any(
     path: &Path,
     options: &LoadOptions,
     library: &RuntimeLibrary,
 ) -> Result<Arc<dyn Graph>, EngineError> {
     let by_tract = contain_panics(|| {
-        let graph = load_with_tract(path, options)?;
+        let mut graph = tract::TractGraph::load(path, options)?;
+        if let Some(doubt) = graph.take_doubt() {
+            return Err(doubt);
+        }
         graph.warm_up()?;
+        let graph: Arc<dyn Graph> = Arc::new(graph);
         Ok(graph)
     });
     match by_tract {

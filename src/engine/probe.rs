@@ -16,13 +16,28 @@ pub(super) struct Found {
     pub(super) shape: Vec<Option<usize>>,
 }
 
+/// What is known of a graph before it runs.
+pub(super) struct Probed {
+    pub(super) signature: Signature,
+    /// Why the engine could not analyse it, where sizes that had to be guessed may be to blame: the signature is then
+    /// what the file declares.
+    pub(super) doubt: Option<EngineError>,
+}
+
+impl Probed {
+    fn sure(signature: Signature) -> Self {
+        let doubt = None;
+        Self { signature, doubt }
+    }
+}
+
 /// The signature of a graph that declares these tensors; `analyse` gives what becomes of its outputs for concrete input
 /// shapes.
 pub(super) fn signature(
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     analyse: impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
-) -> Result<Signature, EngineError> {
+) -> Result<Probed, EngineError> {
     if inputs.is_empty() {
         return Err(EngineError::Malformed("the graph has no input".to_owned()));
     }
@@ -43,17 +58,22 @@ pub(super) fn signature(
 fn free_batch(
     mut declared: Signature,
     analyse: impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
-) -> Result<Signature, EngineError> {
+) -> Result<Probed, EngineError> {
     if let Ok(outputs) = output_shapes(&declared, 2, &analyse)
         && begin_with(&outputs, 2)
     {
         refine(&mut declared, outputs);
-        return Ok(declared);
+        return Ok(Probed::sure(declared));
     }
     let one_row = match output_shapes(&declared, 1, &analyse) {
         Ok(outputs) => outputs,
         // Sizes that were guessed for other free axes may not suit the graph; the file is all there is then.
-        Err(_) if has_other_free_axes(&declared) => return Ok(declared),
+        Err(error) if has_other_free_axes(&declared) => {
+            return Ok(Probed {
+                signature: declared,
+                doubt: Some(error),
+            });
+        }
         Err(error) => return Err(error),
     };
     if begin_with(&one_row, 1) {
@@ -67,20 +87,24 @@ fn free_batch(
         declared.batch = Batch::Absent;
     }
     refine(&mut declared, one_row);
-    Ok(declared)
+    Ok(Probed::sure(declared))
 }
 
 fn with_outputs(
     mut declared: Signature,
     rows: usize,
     analyse: impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
-) -> Result<Signature, EngineError> {
+) -> Result<Probed, EngineError> {
+    let mut doubt = None;
     match output_shapes(&declared, rows, &analyse) {
         Ok(outputs) => refine(&mut declared, outputs),
-        Err(_) if declared.inputs.iter().any(|input| input.shape.contains(&None)) => {}
+        Err(error) if declared.inputs.iter().any(|input| input.shape.contains(&None)) => doubt = Some(error),
         Err(error) => return Err(error),
     }
-    Ok(declared)
+    Ok(Probed {
+        signature: declared,
+        doubt,
+    })
 }
 
 /// Datatype and shape of every output, as the engine finds them for `rows` rows.

@@ -5,8 +5,8 @@
 //! cut off again. Graphs with a fixed batch run in pieces of that size, graphs without a batch axis row by row.
 
 use super::EngineError;
-use crate::model::signature::{Batch, Signature};
-use crate::model::tensor::{Tensor, Values};
+use crate::model::signature::{Batch, Signature, TensorSpec};
+use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// What becomes of a batch whose size is free.
 #[derive(Clone, Copy, Debug)]
@@ -60,15 +60,28 @@ pub(super) fn run_rows(
 
 /// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
 pub(super) fn zeros(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
-    let zeros = |spec| {
+    filled(signature, rows, Values::zeros)
+}
+
+/// The same with ones.
+pub(super) fn ones(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
+    filled(signature, rows, Values::ones)
+}
+
+fn filled(
+    signature: &Signature,
+    rows: usize,
+    values: impl Fn(Datatype, usize) -> Values,
+) -> Option<Vec<Tensor>> {
+    let tensor = |spec: &TensorSpec| {
         let mut shape = vec![rows];
         for size in signature.row_shape(spec) {
             shape.push((*size)?);
         }
-        let values = Values::zeros(spec.datatype, shape.iter().product());
+        let values = values(spec.datatype, shape.iter().product());
         Tensor::new(shape, values).ok()
     };
-    signature.inputs.iter().map(zeros).collect()
+    signature.inputs.iter().map(tensor).collect()
 }
 
 fn run_padded(

@@ -147,6 +147,14 @@ fn without_a_second_engine_auto_means_tract() {
 }
 
 #[test]
+fn a_graph_that_cannot_take_zeros_is_warmed_up_all_the_same() {
+    let graph = load_bytes(&graph::whole_division()).unwrap();
+    graph.warm_up().unwrap();
+    let rows = Tensor::new(vec![2, 1], Values::I64(vec![3, 4])).unwrap();
+    assert_eq!(run(&graph, vec![rows])[0].values(), &Values::I64(vec![4, 3]));
+}
+
+#[test]
 fn a_file_cut_off_anywhere_is_an_error_and_never_a_panic() {
     let whole = graph::linear(&[1.0, 2.0, 3.0], 4.0);
     for length in 0..whole.len() {

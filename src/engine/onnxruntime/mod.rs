@@ -40,7 +40,7 @@ pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Grap
         let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
         found_outputs(&mut session, &inputs, &outputs, shapes)
     };
-    let signature = probe::signature(inputs.clone(), outputs.clone(), analyse)?;
+    let signature = probe::signature(inputs.clone(), outputs.clone(), analyse)?.signature;
     Ok(Arc::new(RuntimeGraph {
         threads: library.threads,
         path: path.to_owned(),

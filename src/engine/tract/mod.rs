@@ -20,8 +20,9 @@ use tract_onnx::{Onnx, onnx};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
-use super::rows::{Padding, buckets, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, probe};
+use super::probe::Probed;
+use super::rows::{Padding, buckets, ones, run_rows, zeros};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe};
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
 
@@ -36,6 +37,7 @@ pub(super) struct TractGraph {
     /// The element types of the inputs, as tract names them.
     input_types: Vec<DatumType>,
     signature: Signature,
+    doubt: Option<EngineError>,
     plans: Plans,
     options: LoadOptions,
     is_small: bool,
@@ -60,20 +62,30 @@ impl TractGraph {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
         check_operators(&reader, declared)?;
-        let graph = parse(&reader, &proto, path)?;
+        // Before tract reads it: what it says of types that it lacks is hard to understand.
         let input_types = declared::input_types(declared)?;
-        let outputs = declared::output_specs(declared)?;
+        let (inputs, outputs) = (
+            declared::input_specs(declared)?,
+            declared::output_specs(declared)?,
+        );
+        let graph = parse(&reader, &proto, path)?;
         let analyse =
             |shapes: &[&[usize]]| declared::found_outputs(&typed(&graph, &input_types, shapes)?, &outputs);
-        let signature = probe::signature(declared::input_specs(declared)?, outputs.clone(), analyse)?;
+        let Probed { signature, doubt } = probe::signature(inputs, outputs.clone(), analyse)?;
         Ok(Self {
             graph,
             input_types,
             signature,
+            doubt,
             plans: Plans::for_graph_of(file_bytes),
             options: options.clone(),
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
         })
+    }
+
+    /// Why it may not run, although it could be loaded.
+    pub(super) fn take_doubt(&mut self) -> Option<EngineError> {
+        self.doubt.take()
     }
 
     /// The plan for inputs of these shapes, from the cache or made now.
@@ -129,8 +141,10 @@ impl Graph for TractGraph {
             let plan_is_enough = rows > 1;
             if plan_is_enough {
                 self.plan(&inputs)?;
-            } else {
-                self.run(inputs)?;
+            } else if let Err(error) = contain_panics(|| self.run(inputs)) {
+                // Zeros may be what the graph divides by.
+                let ones = ones(&self.signature, rows).ok_or(error)?;
+                self.run(ones)?;
             }
         }
         Ok(())
