@@ -2,8 +2,29 @@
 #
 #   docker build -t millrace .
 #   docker run --rm -p 8080:8080 millrace
+#   docker build --build-arg ONNXRUNTIME=1.32.0 -t millrace .     with ONNX Runtime as the second engine
 #
 # It builds with BuildKit and with the classic builder alike, so there are no cache mounts and no here-documents.
+
+# Which version of ONNX Runtime to put into the image; none without it.
+ARG ONNXRUNTIME
+
+# The library, out of its wheel for Python; nothing where no version is asked for.
+FROM debian:bookworm-slim AS onnxruntime
+ARG ONNXRUNTIME
+RUN mkdir /library \
+    && if [ -n "$ONNXRUNTIME" ]; then \
+        apt-get update \
+        && apt-get install -y --no-install-recommends ca-certificates python3-pip \
+        && pip download --no-deps --only-binary :all: --dest /wheel "onnxruntime==$ONNXRUNTIME" \
+        && python3 -m zipfile -e /wheel/*.whl /unpacked \
+        && cp /unpacked/onnxruntime/capi/libonnxruntime.so.* /library/libonnxruntime.so; \
+    fi
+
+FROM debian:bookworm-slim AS base
+FROM base AS base-with-onnxruntime
+COPY --from=onnxruntime /library /usr/local/lib
+ENV MILLRACE_WORKER__ONNXRUNTIME_LIBRARY=/usr/local/lib/libonnxruntime.so
 
 # The manifest without its tests and benches, whose files are not here.
 FROM debian:bookworm-slim AS manifest
@@ -25,7 +46,7 @@ COPY src src
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked --bin millrace
 
-FROM debian:bookworm-slim
+FROM base${ONNXRUNTIME:+-with-onnxruntime}
 LABEL org.opencontainers.image.title="millrace" \
       org.opencontainers.image.description="Serves trained models behind a load-balancing gateway" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"

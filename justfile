@@ -20,6 +20,20 @@ data:
     .venv/bin/python data/make.py
     cd data && sha256sum --check SHA256SUMS
 
+# Run ONNX Runtime as the second engine, with the library inside the wheel of onnxruntime
+check-onnxruntime:
+    cargo build --release --locked
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet -r tests/python/requirements.txt
+    .venv/bin/python tests/python/check_onnxruntime.py --millrace target/release/millrace
+
+# Write docs/conformance.md anew
+conformance:
+    cargo build --release --locked
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet -r tests/python/requirements-conformance.txt
+    .venv/bin/python tests/python/conformance.py --millrace target/release/millrace
+
 # Compare training with scikit-learn and ONNX Runtime; `just check-training --url http://127.0.0.1:8080` asks a server too
 check-training *options:
     cargo build --release --locked

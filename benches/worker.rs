@@ -7,6 +7,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use millrace::api::predict::{Listed, Nested, PredictRequest, PredictResponse};
 use millrace::engine::{self, LoadOptions};
 use millrace::model::artifact::Artifact;
+use millrace::model::engine_choice::EngineChoice;
 use millrace::model::schema::Schema;
 use millrace::model::tensor::{Slice, Tensor, Values};
 use millrace::worker::validation::tensors_of;
@@ -30,7 +31,10 @@ fn rows(count: usize, width: usize) -> Tensor {
 
 fn schema_of(model: &str) -> Schema {
     let artifact = Artifact::read(&folder(model)).expect("the shipped models are whole");
-    let options = LoadOptions { max_batch_size: 64 };
+    let options = LoadOptions {
+        max_batch_size: 64,
+        engine: EngineChoice::Tract,
+    };
     let graph = engine::load(&artifact.graph_path, &options).expect("the shipped models load");
     Schema::new(graph.signature().clone(), &artifact.metadata).expect("the shipped models have a schema")
 }
@@ -103,8 +107,14 @@ fn engines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine");
     for (model, width) in MODELS {
         let path = folder(model).join("model.onnx");
-        let graph =
-            engine::load(&path, &LoadOptions { max_batch_size: 64 }).expect("the shipped models load");
+        let graph = engine::load(
+            &path,
+            &LoadOptions {
+                max_batch_size: 64,
+                engine: EngineChoice::Tract,
+            },
+        )
+        .expect("the shipped models load");
         graph.warm_up().expect("the shipped models run");
         let mut engine = graph.engine();
         for count in [1, 32] {

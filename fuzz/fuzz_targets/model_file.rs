@@ -7,6 +7,7 @@ use std::sync::{LazyLock, Once};
 
 use libfuzzer_sys::fuzz_target;
 use millrace::engine::{LoadOptions, load};
+use millrace::model::engine_choice::EngineChoice;
 use tempfile::TempDir;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder can be made"));
@@ -17,7 +18,10 @@ fuzz_target!(|file: &[u8]| {
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     let path = FOLDER.path().join("model.onnx");
     fs::write(&path, file).expect("the file can be written");
-    let options = LoadOptions { max_batch_size: 2 };
+    let options = LoadOptions {
+        max_batch_size: 2,
+        engine: EngineChoice::Tract,
+    };
     if let Err(error) = load(&path, &options) {
         assert!(!error.to_string().is_empty());
     }

@@ -35,6 +35,9 @@ pub struct VersionEntry {
     pub version: String,
     /// Whether it answers.
     pub state: VersionState,
+    /// The engine that runs it; unknown until it is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Why its files could not be loaded. A version that is ready all the same answers from the files before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -76,6 +79,9 @@ pub struct ModelDetail {
     /// As in the list.
     #[serde(flatten)]
     pub entry: ModelEntry,
+    /// The engine that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// What the graph takes.
     pub inputs: Vec<TensorEntry>,
     /// What it puts out.

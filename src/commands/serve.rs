@@ -32,6 +32,14 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
             config.worker.models.display()
         )));
     }
+    if let Some(onnxruntime) = &config.worker.onnxruntime
+        && !onnxruntime.path.is_file()
+    {
+        return Err(Failure::usage(format!(
+            "worker.onnxruntime_library: {} is not a file; expected libonnxruntime.so",
+            onnxruntime.path.display()
+        )));
+    }
     logging::start(&config.telemetry, Some("gateway".to_owned()));
     raise_descriptor_limit(config.gateway.http.max_connections);
     if !std::mem::take(&mut config.gateway.workers).is_empty() {

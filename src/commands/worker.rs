@@ -65,8 +65,7 @@ async fn serve(
     let access_log = AccessLog(config.telemetry.access_log);
     let program = std::env::current_exe().map_err(Failure::failed)?;
     let trial = Trial::new(program, config.worker.loading.clone());
-    let worker = Worker::new(config.worker, trial, drain.clone())
-        .map_err(|error| Failure::usage(format!("worker.models: {error}")))?;
+    let worker = Worker::new(config.worker, trial, drain.clone()).map_err(Failure::usage)?;
 
     // Bound before the models are loaded: whoever asks meanwhile learns that they are loading.
     let listener = bind("worker.listen", address).await?;

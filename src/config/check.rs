@@ -68,6 +68,7 @@ impl ShutdownConfig {
 mod tests {
     use super::*;
     use crate::config::{LogFormat, PolicyName};
+    use crate::model::engine_choice::EngineChoice;
 
     fn check(text: &str) -> Result<Config, Vec<String>> {
         Config::check(&Layers::new().with_text(text))
@@ -79,14 +80,14 @@ mod tests {
         let config = check("").unwrap();
         assert_eq!(config.gateway.policy, PolicyName::RoundRobin);
         assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(config.worker.batching.max_batch_size, 32);
+        assert_eq!(config.worker.common.batching.max_batch_size, 32);
     }
 
     #[test]
     fn the_shipped_file_says_the_defaults() {
         let mut shipped = check(include_str!("../../config/millrace.toml")).unwrap();
         shipped.gateway.workers.clear();
-        shipped.worker.models_batching.clear();
+        shipped.worker.per_model.clear();
         assert_eq!(shipped, check("").unwrap());
     }
 
@@ -104,7 +105,10 @@ mod tests {
             weight = 3
             [worker.batching]
             max_delay = "2ms"
+            [worker]
+            onnxruntime_library = "/usr/lib/libonnxruntime.so"
             [worker.model.digits]
+            engine = "onnxruntime"
             max_batch_size = 64
             [telemetry]
             log_format = "json"
@@ -117,12 +121,41 @@ mod tests {
         assert_eq!(config.gateway.workers[0].authority, "worker-a:9000");
         assert_eq!(config.gateway.workers[0].weight, 3);
         assert_eq!(config.telemetry.log_format, LogFormat::Json);
-        let digits = config.worker.batching_of("digits");
+        let library = config.worker.onnxruntime.clone().unwrap();
+        assert_eq!(
+            config.worker.model("iris").engine,
+            EngineChoice::Auto(Some(library.clone()))
+        );
+        assert_eq!(
+            config.worker.model("digits").engine,
+            EngineChoice::OnnxRuntime(library)
+        );
+        let digits = &config.worker.model("digits").batching;
         assert_eq!(
             (digits.max_batch_size, digits.max_delay),
             (64, Duration::from_millis(2))
         );
-        assert_eq!(config.worker.batching_of("iris").max_batch_size, 32);
+        assert_eq!(config.worker.model("iris").batching.max_batch_size, 32);
+    }
+
+    #[test]
+    fn an_engine_without_its_library_is_refused_wherever_it_is_asked_for() {
+        let errors = check(
+            "[worker]\nengine = 'onnxruntime'\n[worker.model.a]\nengine = 'onnxruntime'\n[worker.model.b]\nengine = 'fast'",
+        );
+        let errors = errors.unwrap_err();
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        for (error, start, part) in [
+            (&errors[0], "worker.engine: ", "worker.onnxruntime_library"),
+            (
+                &errors[1],
+                "worker.model.a.engine: ",
+                "worker.onnxruntime_library",
+            ),
+            (&errors[2], "worker.model.b.engine: ", "tract, onnxruntime, auto"),
+        ] {
+            assert!(error.starts_with(start) && error.contains(part), "{error}");
+        }
     }
 
     #[test]
@@ -216,7 +249,7 @@ mod tests {
         let config = Config::check(&layers).unwrap();
         assert_eq!(config.gateway.policy, PolicyName::Random);
         assert_eq!(config.gateway.max_in_flight, 7);
-        assert_eq!(config.worker.batching.max_batch_size, 8);
+        assert_eq!(config.worker.common.batching.max_batch_size, 8);
 
         let config = Config::check(&layers.with_flag("gateway.policy", Some("round_robin"))).unwrap();
         assert_eq!(config.gateway.policy, PolicyName::RoundRobin);

@@ -5,6 +5,7 @@
 //! after it needs to ask again whether a weight is positive or an address parses.
 
 mod check;
+mod engine;
 mod follow;
 mod gateway;
 mod layers;
@@ -20,7 +21,7 @@ pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
 pub use section::{ConfigError, ConfigErrors};
 pub use telemetry::{LogFormat, TelemetryConfig};
-pub use worker::{BatchingConfig, LoadingConfig, WorkerConfig};
+pub use worker::{BatchingConfig, LoadingConfig, ModelConfig, WorkerConfig};
 
 use std::time::Duration;
 

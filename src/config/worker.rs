@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::engine::{read_choice, read_library};
 use super::section::Section;
 use super::setting::Bytes;
 use super::{HttpConfig, RepositoryConfig, ServingConfig, ShutdownConfig, VersionPolicy};
+use crate::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use crate::model::name::is_model_name;
 
 /// How one worker process serves.
@@ -33,12 +35,23 @@ pub struct WorkerConfig {
     pub shutdown: ShutdownConfig,
     /// What loading a model may take.
     pub loading: LoadingConfig,
-    /// Batching, where a model has nothing of its own.
-    pub batching: BatchingConfig,
-    /// Batching of single models, complete: what a model leaves out it has from `batching`.
-    pub models_batching: BTreeMap<String, BatchingConfig>,
+    /// ONNX Runtime's library; without it nothing of it is loaded.
+    pub onnxruntime: Option<RuntimeLibrary>,
+    /// How a model is served that has nothing of its own.
+    pub common: ModelConfig,
+    /// How single models are served, complete: what a model leaves out it has from `common`.
+    pub per_model: BTreeMap<String, ModelConfig>,
     /// Versions and labels of the models that the configuration names.
     pub models_serving: BTreeMap<String, ServingConfig>,
+}
+
+/// How one model is served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// What runs its graph.
+    pub engine: EngineChoice,
+    /// How its requests are batched.
+    pub batching: BatchingConfig,
 }
 
 /// What it may take to load one model version.
@@ -65,10 +78,10 @@ pub struct BatchingConfig {
 }
 
 impl WorkerConfig {
-    /// The batching of one model.
+    /// How one model is served.
     #[must_use]
-    pub fn batching_of(&self, model: &str) -> &BatchingConfig {
-        self.models_batching.get(model).unwrap_or(&self.batching)
+    pub fn model(&self, name: &str) -> &ModelConfig {
+        self.per_model.get(name).unwrap_or(&self.common)
     }
 
     /// The versions and labels of one model.
@@ -82,9 +95,10 @@ impl WorkerConfig {
     }
 
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        let batching = BatchingConfig::read(section.section("batching"), &BatchingConfig::default());
+        let onnxruntime = read_library(&mut section);
+        let common = ModelConfig::read_common(&mut section, onnxruntime.as_ref());
         let models = section.value("models", PathBuf::from("models"));
-        let (models_batching, models_serving) = per_model(section.section("model"), &batching);
+        let (per_model, models_serving) = per_model(section.section("model"), &common, onnxruntime.as_ref());
         let config = Self {
             listen: section.value("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
             admin: section.optional("admin"),
@@ -96,9 +110,10 @@ impl WorkerConfig {
             http: HttpConfig::read(&mut section),
             shutdown: ShutdownConfig::read(section.section("shutdown")),
             loading: LoadingConfig::read(section.section("loading")),
-            models_batching,
+            per_model,
             models_serving,
-            batching,
+            onnxruntime,
+            common,
         };
         section.finish();
         config
@@ -108,9 +123,10 @@ impl WorkerConfig {
 /// `[worker.model.NAME]`
 fn per_model(
     mut section: Section<'_>,
-    common: &BatchingConfig,
-) -> (BTreeMap<String, BatchingConfig>, BTreeMap<String, ServingConfig>) {
-    let (mut batching, mut serving) = (BTreeMap::new(), BTreeMap::new());
+    common: &ModelConfig,
+    library: Option<&RuntimeLibrary>,
+) -> (BTreeMap<String, ModelConfig>, BTreeMap<String, ServingConfig>) {
+    let (mut models, mut serving) = (BTreeMap::new(), BTreeMap::new());
     for (name, mut model) in section.named() {
         if !is_model_name(&name) {
             section.report(
@@ -119,9 +135,9 @@ fn per_model(
             );
         }
         serving.insert(name.clone(), ServingConfig::read(&mut model));
-        batching.insert(name, BatchingConfig::read(model, common));
+        models.insert(name, ModelConfig::read(model, common, library));
     }
-    (batching, serving)
+    (models, serving)
 }
 
 impl Default for LoadingConfig {
@@ -152,6 +168,30 @@ impl LoadingConfig {
     }
 }
 
+impl ModelConfig {
+    /// What holds for all models, from `[worker]` and its sub-tables.
+    fn read_common(worker: &mut Section<'_>, library: Option<&RuntimeLibrary>) -> Self {
+        let engine = read_choice(worker, &EngineChoice::Auto(library.cloned()), library);
+        let mut batching = worker.section("batching");
+        let config = Self {
+            engine,
+            batching: BatchingConfig::read(&mut batching, &BatchingConfig::default()),
+        };
+        batching.finish();
+        config
+    }
+
+    /// What differs for one model, from `[worker.model.NAME]`.
+    fn read(mut section: Section<'_>, common: &Self, library: Option<&RuntimeLibrary>) -> Self {
+        let config = Self {
+            engine: read_choice(&mut section, &common.engine, library),
+            batching: BatchingConfig::read(&mut section, &common.batching),
+        };
+        section.finish();
+        config
+    }
+}
+
 impl Default for BatchingConfig {
     fn default() -> Self {
         Self {
@@ -164,21 +204,19 @@ impl Default for BatchingConfig {
 }
 
 impl BatchingConfig {
-    fn read(mut section: Section<'_>, common: &Self) -> Self {
+    fn read(section: &mut Section<'_>, common: &Self) -> Self {
         let delay_fits = |delay: &Duration| *delay <= Duration::from_secs(10);
-        let config = Self {
-            max_batch_size: at_least_one(&mut section, "max_batch_size", common.max_batch_size),
+        Self {
+            max_batch_size: at_least_one(section, "max_batch_size", common.max_batch_size),
             max_delay: section.checked(
                 "max_delay",
                 common.max_delay,
                 delay_fits,
                 "a duration up to \"10s\"",
             ),
-            queue: at_least_one(&mut section, "queue", common.queue),
-            instances: at_least_one(&mut section, "instances", common.instances),
-        };
-        section.finish();
-        config
+            queue: at_least_one(section, "queue", common.queue),
+            instances: at_least_one(section, "instances", common.instances),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Engines run graphs.
 //!
 //! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
-//! batches there. Which library stands behind them is known only in [`load`]; a second one is a second arm there.
+//! batches there. Which library stands behind them is known only in [`load`].
 
 mod inspect;
+mod onnxruntime;
+mod probe;
 mod rows;
 mod tract;
 
@@ -15,11 +17,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::onnxruntime::{LibraryError, load_library};
+use crate::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use crate::model::signature::Signature;
 use crate::model::tensor::{Datatype, Tensor, TensorError};
 
 /// A loaded graph. Engines of one graph share what they can: its weights and its optimised plans.
 pub trait Graph: Send + Sync {
+    /// The name of the engine that runs it.
+    fn engine_name(&self) -> &'static str;
+
     /// What it takes and puts out.
     fn signature(&self) -> &Signature;
 
@@ -44,6 +51,8 @@ pub trait Engine: Send {
 pub struct LoadOptions {
     /// The most rows that will ever run together.
     pub max_batch_size: usize,
+    /// What runs it.
+    pub engine: EngineChoice,
 }
 
 /// Why a graph could not be loaded or run. The texts are for operators; clients of a failed run get none of them.
@@ -55,8 +64,23 @@ pub enum EngineError {
     /// The file is no ONNX graph, or only a part of one.
     #[error("model.onnx is not a whole ONNX graph: {0}")]
     Malformed(String),
+    /// The library of ONNX Runtime is not what it should be.
+    #[error("worker.onnxruntime_library: {0}")]
+    Library(#[from] LibraryError),
+    /// No engine takes the graph.
+    #[error("tract: {tract}; ONNX Runtime: {onnxruntime}")]
+    Both {
+        /// What the default engine said.
+        tract: Box<EngineError>,
+        /// What the second one said.
+        onnxruntime: Box<EngineError>,
+    },
     /// The graph needs operators that the engine does not know.
-    #[error("the graph uses operators that are not implemented: {}", .0.join(", "))]
+    #[error(
+        "the graph uses operators that are not implemented: {}; ONNX Runtime may have them: set \
+         worker.onnxruntime_library, and engine = \"onnxruntime\" or \"auto\" for this model",
+        .0.join(", ")
+    )]
     UnsupportedOperators(Vec<String>),
     /// A tensor that comes in or goes out has a type that cannot be served.
     #[error("tensor {tensor:?} has the element type {datatype}, which is not supported")]
@@ -100,12 +124,51 @@ pub enum EngineError {
     Panicked(String),
 }
 
+impl EngineError {
+    /// Whether another engine may do better. What one engine calls malformed may only be unknown to it.
+    const fn is_for_another_engine(&self) -> bool {
+        !matches!(self, Self::Unreadable(_))
+    }
+}
+
 /// Loads the graph at `path`.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Arc<dyn Graph>, EngineError> {
-    contain_panics(|| {
-        let graph: Arc<dyn Graph> = Arc::new(tract::TractGraph::load(path, options)?);
-        Ok(graph)
+    contain_panics(|| match &options.engine {
+        EngineChoice::Tract | EngineChoice::Auto(None) => load_with_tract(path, options),
+        EngineChoice::OnnxRuntime(library) => onnxruntime::load(path, library),
+        EngineChoice::Auto(Some(library)) => load_with_any(path, options, library),
     })
+}
+
+fn load_with_tract(path: &Path, options: &LoadOptions) -> Result<Arc<dyn Graph>, EngineError> {
+    Ok(Arc::new(tract::TractGraph::load(path, options)?))
+}
+
+/// With tract, or with ONNX Runtime where tract cannot, or where it cannot be made sure that tract can. Some graphs tract
+/// refuses no sooner than it prepares them for concrete shapes.
+fn load_with_any(
+    path: &Path,
+    options: &LoadOptions,
+    library: &RuntimeLibrary,
+) -> Result<Arc<dyn Graph>, EngineError> {
+    let by_tract = contain_panics(|| {
+        let mut graph = tract::TractGraph::load(path, options)?;
+        if let Some(doubt) = graph.take_doubt() {
+            return Err(doubt);
+        }
+        graph.warm_up()?;
+        let graph: Arc<dyn Graph> = Arc::new(graph);
+        Ok(graph)
+    });
+    match by_tract {
+        Err(error) if error.is_for_another_engine() => {
+            onnxruntime::load(path, library).map_err(|second| EngineError::Both {
+                tract: Box::new(error),
+                onnxruntime: Box::new(second),
+            })
+        }
+        outcome => outcome,
+    }
 }
 
 /// Runs code that may panic on what a file contains, and makes an error of its panic.

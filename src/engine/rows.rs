@@ -1,15 +1,33 @@
 //! From the rows of a batch to the tensors that a graph takes, and back.
 //!
-//! An engine optimises one plan for each concrete shape. So that there are few shapes, a batch is padded up to the
+//! Some engines optimise one plan for each concrete shape. So that there are few shapes, a batch is padded up to the
 //! next power of two; the padding repeats the first row (zeros could be something that a graph divides by) and is
 //! cut off again. Graphs with a fixed batch run in pieces of that size, graphs without a batch axis row by row.
 
 use super::EngineError;
-use crate::model::signature::Batch;
-use crate::model::tensor::Tensor;
+use crate::model::signature::{Batch, Signature, TensorSpec};
+use crate::model::tensor::{Datatype, Tensor, Values};
+
+/// What becomes of a batch whose size is free.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Padding {
+    /// It runs as it is.
+    None,
+    /// It is filled up to a power of two, or to this most that ever runs together.
+    PowersOfTwo(usize),
+}
+
+impl Padding {
+    fn size(self, rows: usize) -> usize {
+        match self {
+            Self::None => rows,
+            Self::PowersOfTwo(max_batch_size) => bucket(rows, max_batch_size),
+        }
+    }
+}
 
 /// Rows that a batch of `rows` is padded to, if never more than `max_batch_size` rows run together.
-pub(super) fn bucket(rows: usize, max_batch_size: usize) -> usize {
+fn bucket(rows: usize, max_batch_size: usize) -> usize {
     rows.next_power_of_two().min(max_batch_size.max(rows))
 }
 
@@ -24,13 +42,13 @@ pub(super) fn buckets(max_batch_size: usize) -> impl Iterator<Item = usize> {
 /// Runs all rows of `inputs` through `run`, which takes tensors as the graph does.
 pub(super) fn run_rows(
     batch: Batch,
-    max_batch_size: usize,
+    padding: Padding,
     inputs: Vec<Tensor>,
     mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
 ) -> Result<Vec<Tensor>, EngineError> {
     let rows = inputs.first().map_or(0, Tensor::rows);
     match batch {
-        Batch::Free => run_padded(bucket(rows, max_batch_size), inputs, &mut run),
+        Batch::Free => run_padded(padding.size(rows), inputs, &mut run),
         Batch::Fixed(size) if rows <= size => run_padded(size, inputs, &mut run),
         Batch::Fixed(size) => run_pieces(&inputs, size, |piece| run_padded(size, piece, &mut run)),
         Batch::Absent => run_pieces(&inputs, 1, |row| {
@@ -38,6 +56,32 @@ pub(super) fn run_rows(
             Ok(outputs.into_iter().map(Tensor::into_row).collect())
         }),
     }
+}
+
+/// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
+pub(super) fn zeros(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
+    filled(signature, rows, Values::zeros)
+}
+
+/// The same with ones.
+pub(super) fn ones(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
+    filled(signature, rows, Values::ones)
+}
+
+fn filled(
+    signature: &Signature,
+    rows: usize,
+    values: impl Fn(Datatype, usize) -> Values,
+) -> Option<Vec<Tensor>> {
+    let tensor = |spec: &TensorSpec| {
+        let mut shape = vec![rows];
+        for size in signature.row_shape(spec) {
+            shape.push((*size)?);
+        }
+        let values = values(spec.datatype, shape.iter().product());
+        Tensor::new(shape, values).ok()
+    };
+    signature.inputs.iter().map(tensor).collect()
 }
 
 fn run_padded(
@@ -90,7 +134,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::tensor::Values;
 
     fn column(values: impl IntoIterator<Item = i64>) -> Tensor {
         let values: Vec<i64> = values.into_iter().collect();
@@ -117,7 +160,7 @@ mod tests {
     #[test]
     fn an_output_that_does_not_follow_the_rows_is_an_error() {
         let run = |_: Vec<Tensor>| Ok(vec![column([1])]);
-        let outcome = run_rows(Batch::Free, 8, vec![column([1, 2])], run);
+        let outcome = run_rows(Batch::Free, Padding::None, vec![column([1, 2])], run);
         assert!(
             matches!(outcome, Err(EngineError::RowCount { .. })),
             "{outcome:?}"
@@ -132,20 +175,24 @@ mod tests {
         ]
     }
 
+    fn any_padding() -> impl Strategy<Value = Padding> {
+        prop_oneof![Just(Padding::None), (1_usize..40).prop_map(Padding::PowersOfTwo)]
+    }
+
     proptest! {
         #[test]
-        fn every_row_gets_its_own_answer_in_order(batch in any_batch(), rows in 1_usize..40, max in 1_usize..40) {
+        fn every_row_gets_its_own_answer_in_order(batch in any_batch(), rows in 1_usize..40, padding in any_padding()) {
             let input = column((0..rows).map(|row| row as i64));
             let run = |inputs: Vec<Tensor>| {
                 let expected: Vec<usize> = match batch {
-                    Batch::Free => vec![bucket(rows, max)],
+                    Batch::Free => vec![padding.size(rows)],
                     Batch::Fixed(size) => vec![size],
                     Batch::Absent => vec![],
                 };
                 assert_eq!(inputs[0].shape(), expected);
                 Ok(vec![doubled(&inputs[0])])
             };
-            let outputs = run_rows(batch, max, vec![input.clone()], run).unwrap();
+            let outputs = run_rows(batch, padding, vec![input.clone()], run).unwrap();
             prop_assert_eq!(outputs, vec![doubled(&input)]);
         }
     }

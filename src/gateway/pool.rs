@@ -423,6 +423,7 @@ mod tests {
         let version = |&(version, state): &(&str, VersionState)| VersionEntry {
             version: version.to_owned(),
             state,
+            engine: None,
             reason: None,
         };
         let model = |&(name, versions): &(&str, &[(&str, VersionState)])| ModelEntry {

@@ -184,6 +184,26 @@ impl Values {
         values
     }
 
+    /// `count` ones, or texts of a one.
+    #[must_use]
+    pub fn ones(datatype: Datatype, count: usize) -> Self {
+        match datatype {
+            Datatype::Bool => Self::Bool(vec![true; count]),
+            Datatype::U8 => Self::U8(vec![1; count]),
+            Datatype::U16 => Self::U16(vec![1; count]),
+            Datatype::U32 => Self::U32(vec![1; count]),
+            Datatype::U64 => Self::U64(vec![1; count]),
+            Datatype::I8 => Self::I8(vec![1; count]),
+            Datatype::I16 => Self::I16(vec![1; count]),
+            Datatype::I32 => Self::I32(vec![1; count]),
+            Datatype::I64 => Self::I64(vec![1; count]),
+            Datatype::F16 => Self::F16(vec![f16::ONE; count]),
+            Datatype::F32 => Self::F32(vec![1.0; count]),
+            Datatype::F64 => Self::F64(vec![1.0; count]),
+            Datatype::Text => Self::Text(vec!["1".to_owned(); count]),
+        }
+    }
+
     /// Their type.
     #[must_use]
     pub const fn datatype(&self) -> Datatype {

@@ -71,7 +71,7 @@ pub(super) fn check_ready(worker: &Worker) -> Result<(), ApiError> {
     let expected = registry.expected().iter().map(|name| &**name);
     // What vanished from the repository is only missed where the configuration names it.
     let expected = expected.filter(|&name| catalogue.models.contains_key(name));
-    let configured = config.default_model.iter().chain(config.models_batching.keys());
+    let configured = config.default_model.iter().chain(config.per_model.keys());
     let required = expected.chain(configured.map(String::as_str));
     match what_is_not_ready(&catalogue, registry.is_settled(), required) {
         None => Ok(()),
@@ -128,6 +128,7 @@ fn entry(catalogue: &Catalogue, name: &str, versions: &Versions, is_unloading: b
             VersionState::Ready if is_unloading => VersionState::Unloading,
             state => state,
         },
+        engine: slot.served().map(|served| served.engine.to_owned()),
         reason: slot.reason().map(ToString::to_string),
     };
     let labels = catalogue.labels_of(name).into_iter().flatten();
@@ -144,6 +145,7 @@ fn entry(catalogue: &Catalogue, name: &str, versions: &Versions, is_unloading: b
 fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
     let mut detail = ModelDetail {
         entry,
+        engine: None,
         inputs: Vec::new(),
         outputs: Vec::new(),
         features: Vec::new(),
@@ -155,6 +157,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
         return detail;
     };
     let signature = &served.schema.signature;
+    detail.engine = Some(served.engine.to_owned());
     detail.inputs = signature.inputs.iter().map(tensor).collect();
     detail.outputs = signature.outputs.iter().map(tensor).collect();
     detail.features = served.schema.features().to_vec();

@@ -32,11 +32,23 @@ pub use self::registry::{ControlError, IndexEntry, IndexState, Upload, UploadErr
 use self::trial::Trial;
 use crate::api::error::ApiError;
 use crate::config::WorkerConfig;
+use crate::engine::{LibraryError, load_library};
 use crate::http::drain::{Drain, Phase};
 use crate::http::observe::AccessLog;
 use crate::http::server;
 use crate::model::repository::RepositoryError;
 use crate::telemetry::worker_metrics::WorkerMetrics;
+
+/// Why a worker cannot start. The texts begin with the key of the configuration that is to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The model repository cannot be read.
+    #[error("worker.models: {0}")]
+    Repository(#[from] RepositoryError),
+    /// The second engine cannot be loaded.
+    #[error("worker.onnxruntime_library: {0}")]
+    Library(#[from] LibraryError),
+}
 
 /// A worker process, or one of several in a test.
 pub struct Worker {
@@ -47,9 +59,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Looks which models there are. Nothing is loaded yet.
-    pub fn new(config: WorkerConfig, trial: Trial, drain: Drain) -> Result<Arc<Self>, RepositoryError> {
+    /// Looks which models there are, and loads ONNX Runtime where its library is configured. No model is loaded yet.
+    pub fn new(config: WorkerConfig, trial: Trial, drain: Drain) -> Result<Arc<Self>, StartError> {
         let metrics = WorkerMetrics::new();
+        config.onnxruntime.as_ref().map(load_library).transpose()?;
         let registry = Registry::scan(&config, trial, &metrics)?;
         Ok(Arc::new(Self {
             config: Arc::new(config),

@@ -49,14 +49,14 @@ fn read(layers: &Layers, file: &FollowedFile) -> Result<WorkerConfig, ConfigErro
 }
 
 fn warn_of_restart(before: &WorkerConfig, after: &WorkerConfig) {
-    let batching = (&before.batching, &before.models_batching);
-    if batching != (&after.batching, &after.models_batching) {
-        tracing::warn!("a change of batching takes effect when a model version is loaded again");
+    let per_model = (&before.common, &before.per_model);
+    if per_model != (&after.common, &after.per_model) {
+        tracing::warn!("a change of batching or engine takes effect when a model version is loaded again");
     }
     let mut rest = after.clone();
     rest.models_serving.clone_from(&before.models_serving);
-    rest.models_batching.clone_from(&before.models_batching);
-    rest.batching = before.batching.clone();
+    rest.per_model.clone_from(&before.per_model);
+    rest.common = before.common.clone();
     rest.repository = before.repository.clone();
     rest.repository.allow_uploads = after.repository.allow_uploads;
     if rest != *before {

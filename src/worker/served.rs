@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::BatchingConfig;
+use crate::config::{BatchingConfig, ModelConfig};
 use crate::engine::{self, EngineError, Graph, LoadOptions, contain_panics};
 use crate::model::artifact::{Artifact, ArtifactError, Metadata};
 use crate::model::schema::{Schema, SchemaError};
@@ -21,6 +21,8 @@ pub(crate) struct Served {
     pub(crate) version: String,
     /// How rows and answers are understood.
     pub(crate) schema: Schema,
+    /// The engine that runs it.
+    pub(crate) engine: &'static str,
     /// What `model.toml` says.
     pub(crate) metadata: Metadata,
     /// Where requests wait and run.
@@ -58,7 +60,7 @@ impl Served {
     pub(super) fn prepare(
         root: &Path,
         folder: &Path,
-        config: &BatchingConfig,
+        config: &ModelConfig,
         trial: &Trial,
     ) -> Result<Prepared, LoadError> {
         let artifact = Artifact::read(folder)?;
@@ -67,7 +69,8 @@ impl Served {
             return Err(LoadError::Outside);
         }
         let options = LoadOptions {
-            max_batch_size: config.max_batch_size,
+            max_batch_size: config.batching.max_batch_size,
+            engine: config.engine.clone(),
         };
         trial.pass(&graph_path, &options)?;
         let graph = engine::load(&graph_path, &options)?;
@@ -99,6 +102,7 @@ impl Prepared {
             model: Arc::clone(model),
             version,
             schema: self.schema,
+            engine: self.graph.engine_name(),
             metadata: self.metadata,
             batcher,
         })

@@ -95,6 +95,37 @@ async fn a_file_that_is_missing_or_no_toml_is_told() {
 }
 
 #[tokio::test]
+async fn a_library_that_cannot_be_loaded_is_told_before_anything_starts() {
+    let folder = TempDir::new().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    let models = folder.path().display();
+    let path = file(
+        &folder,
+        &format!(
+            "[worker]\nlisten = '127.0.0.1:0'\nmodels = '{models}'\nonnxruntime_library = '{}'\n",
+            library.display()
+        ),
+    );
+    for role in ["worker", "serve"] {
+        let output = run(&[role, "--config", path.to_str().unwrap()]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(
+            said.contains("worker.onnxruntime_library: ") && said.contains("expected"),
+            "{said}"
+        );
+    }
+    std::fs::write(&library, "no library").unwrap();
+    let output = run(&["worker", "--config", path.to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot be loaded"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[tokio::test]
 async fn wrong_use_exits_with_two() {
     for arguments in [
         &["fly"][..],

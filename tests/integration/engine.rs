@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use millrace::engine::{EngineError, Graph, LoadOptions, load};
+use millrace::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use millrace::model::signature::Batch;
 use millrace::model::tensor::{Tensor, Values};
 
 use crate::support::graph;
 
-const OPTIONS: LoadOptions = LoadOptions { max_batch_size: 8 };
+const OPTIONS: LoadOptions = LoadOptions {
+    max_batch_size: 8,
+    engine: EngineChoice::Tract,
+};
 
 fn load_bytes(bytes: &[u8]) -> Result<Arc<dyn Graph>, EngineError> {
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -112,6 +116,42 @@ fn an_operator_that_is_not_implemented_is_named() {
         matches!(&error, EngineError::UnsupportedOperators(names) if names == &["Telepathy"]),
         "{error}"
     );
+}
+
+#[test]
+fn without_a_second_engine_auto_means_tract() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let mut options = LoadOptions {
+        engine: EngineChoice::Auto(None),
+        ..OPTIONS
+    };
+    std::fs::write(&path, graph::linear(&[1.0], 0.0)).unwrap();
+    assert_eq!(load(&path, &options).unwrap().engine_name(), "tract");
+
+    let library = RuntimeLibrary {
+        path: "nowhere/libonnxruntime.so".into(),
+        threads: 1,
+    };
+    options.engine = EngineChoice::Auto(Some(library));
+    assert_eq!(load(&path, &options).unwrap().engine_name(), "tract");
+    std::fs::write(&path, graph::unknown_operator()).unwrap();
+    let error = load(&path, &options).err().unwrap().to_string();
+    assert!(
+        error.contains("Telepathy") && error.contains("nowhere/libonnxruntime.so"),
+        "{error}"
+    );
+    options.engine = EngineChoice::Auto(None);
+    let error = load(&path, &options).err().unwrap();
+    assert!(matches!(error, EngineError::UnsupportedOperators(_)), "{error}");
+}
+
+#[test]
+fn a_graph_that_cannot_take_zeros_is_warmed_up_all_the_same() {
+    let graph = load_bytes(&graph::whole_division()).unwrap();
+    graph.warm_up().unwrap();
+    let rows = Tensor::new(vec![2, 1], Values::I64(vec![3, 4])).unwrap();
+    assert_eq!(run(&graph, vec![rows])[0].values(), &Values::I64(vec![4, 3]));
 }
 
 #[test]

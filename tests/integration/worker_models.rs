@@ -50,7 +50,10 @@ async fn a_broken_model_says_why_and_the_others_serve() {
     for (model, reason) in [
         ("half", "not a whole ONNX graph"),
         ("empty", "it holds no graph"),
-        ("alien", "not implemented: Telepathy"),
+        (
+            "alien",
+            "not implemented: Telepathy; ONNX Runtime may have them: set worker.onnxruntime_library",
+        ),
         ("bare", "model.onnx is missing"),
         ("misnamed", "3 features are named, and the graph has 2"),
         ("typo", "clases"),
@@ -96,6 +99,8 @@ async fn a_model_is_described_by_its_newest_ready_version() {
     let worker = Setup::new().shipped().start().await;
     let detail = worker.client.get("/models/iris").await.assert_ok().json();
     assert_eq!(detail["task"], "classification");
+    assert_eq!(detail["engine"], "tract");
+    assert_eq!(detail["versions"][0]["engine"], "tract");
     assert_eq!(detail["inputs"][0]["datatype"], "FP32");
     assert_eq!(detail["inputs"][0]["shape"], json!([-1, 4]));
     assert_eq!(detail["outputs"][0]["shape"], json!([-1, 3]));

@@ -4,8 +4,8 @@
 //! graphs failed. So a plan is made for concrete shapes only, and the plans are kept in a bounded cache.
 
 mod convert;
+mod declared;
 mod plans;
-mod probe;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use tract_onnx::{Onnx, onnx};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
-use super::rows::{buckets, run_rows};
-use super::{Engine, EngineError, Graph, LoadOptions};
+use super::probe::Probed;
+use super::rows::{Padding, buckets, ones, run_rows, zeros};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe};
 use crate::model::signature::{Batch, Signature};
-use crate::model::tensor::{Tensor, Values};
+use crate::model::tensor::Tensor;
 
 /// Graph files up to this size have the plans of all batch sizes made at load, in milliseconds each.
 const SMALL_GRAPH_BYTES: u64 = 16 << 20;
@@ -36,6 +37,7 @@ pub(super) struct TractGraph {
     /// The element types of the inputs, as tract names them.
     input_types: Vec<DatumType>,
     signature: Signature,
+    doubt: Option<EngineError>,
     plans: Plans,
     options: LoadOptions,
     is_small: bool,
@@ -60,17 +62,30 @@ impl TractGraph {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
         check_operators(&reader, declared)?;
+        // Before tract reads it: what it says of types that it lacks is hard to understand.
+        let input_types = declared::input_types(declared)?;
+        let (inputs, outputs) = (
+            declared::input_specs(declared)?,
+            declared::output_specs(declared)?,
+        );
         let graph = parse(&reader, &proto, path)?;
-        let input_types = probe::input_types(declared)?;
-        let signature = probe::signature(declared, |shapes| typed(&graph, &input_types, shapes))?;
+        let analyse =
+            |shapes: &[&[usize]]| declared::found_outputs(&typed(&graph, &input_types, shapes)?, &outputs);
+        let Probed { signature, doubt } = probe::signature(inputs, outputs.clone(), analyse)?;
         Ok(Self {
             graph,
             input_types,
             signature,
+            doubt,
             plans: Plans::for_graph_of(file_bytes),
             options: options.clone(),
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
         })
+    }
+
+    /// Why it may not run, although it could be loaded.
+    pub(super) fn take_doubt(&mut self) -> Option<EngineError> {
+        self.doubt.take()
     }
 
     /// The plan for inputs of these shapes, from the cache or made now.
@@ -100,26 +115,16 @@ impl TractGraph {
 
     fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let batch = self.signature.batch;
-        run_rows(batch, self.options.max_batch_size, inputs, |inputs| {
-            self.run_plan(inputs)
-        })
-    }
-
-    /// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
-    fn zeros(&self, rows: usize) -> Option<Vec<Tensor>> {
-        let zeros = |spec| {
-            let mut shape = vec![rows];
-            for size in self.signature.row_shape(spec) {
-                shape.push((*size)?);
-            }
-            let values = Values::zeros(spec.datatype, shape.iter().product());
-            Tensor::new(shape, values).ok()
-        };
-        self.signature.inputs.iter().map(zeros).collect()
+        let padding = Padding::PowersOfTwo(self.options.max_batch_size);
+        run_rows(batch, padding, inputs, |inputs| self.run_plan(inputs))
     }
 }
 
 impl Graph for TractGraph {
+    fn engine_name(&self) -> &'static str {
+        "tract"
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -130,14 +135,16 @@ impl Graph for TractGraph {
             _ => 1,
         };
         for rows in buckets(max_batch_size) {
-            let Some(inputs) = self.zeros(rows) else {
+            let Some(inputs) = zeros(&self.signature, rows) else {
                 return Ok(());
             };
             let plan_is_enough = rows > 1;
             if plan_is_enough {
                 self.plan(&inputs)?;
-            } else {
-                self.run(inputs)?;
+            } else if let Err(error) = contain_panics(|| self.run(inputs)) {
+                // Zeros may be what the graph divides by.
+                let ones = ones(&self.signature, rows).ok_or(error)?;
+                self.run(ones)?;
             }
         }
         Ok(())

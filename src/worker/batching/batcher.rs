@@ -193,6 +193,9 @@ mod tests {
     struct DoublerEngine(Arc<Doubler>);
 
     impl Graph for Doubler {
+        fn engine_name(&self) -> &'static str {
+            "doubler"
+        }
         fn signature(&self) -> &Signature {
             &self.signature
         }

@@ -333,14 +333,14 @@ impl Keeper {
             .uploaded
             .get(model)
             .map_or(&*self.contents.root, Uploaded::root);
-        let batching = self.config.batching_of(model);
+        let mut config = self.config.model(model).clone();
+        if let Some(overrides) = self.overrides.get(model) {
+            config.batching = overrides.apply(&config.batching);
+        }
         let job = Job {
             root: root.to_owned(),
             files,
-            batching: match self.overrides.get(model) {
-                Some(overrides) => overrides.apply(batching),
-                None => batching.clone(),
-            },
+            config,
             id,
         };
         // Loaders end after this thread does.
@@ -368,7 +368,8 @@ impl Keeper {
         let (model, number) = (&job.id.0, job.id.1);
         let metrics = &registry.metrics;
         // On this thread, because engines must not inherit the low priority of a loader.
-        let started = outcome.and_then(|prepared| prepared.start(model, number, &job.batching, metrics));
+        let started =
+            outcome.and_then(|prepared| prepared.start(model, number, &job.config.batching, metrics));
         match started {
             Ok(served) => {
                 let task = served.schema.task();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::keeper::Event;
 use super::settle::VersionId;
-use crate::config::BatchingConfig;
+use crate::config::ModelConfig;
 use crate::model::repository::{VersionFiles, fingerprint};
 use crate::worker::served::{LoadError, Prepared, Served};
 use crate::worker::trial::Trial;
@@ -21,7 +21,7 @@ pub(super) struct Job {
     /// What its files must not lead out of.
     pub(super) root: PathBuf,
     pub(super) files: VersionFiles,
-    pub(super) batching: BatchingConfig,
+    pub(super) config: ModelConfig,
 }
 
 /// What came of a [`Job`].
@@ -60,7 +60,7 @@ fn work_off(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, trial: &Trial) 
 }
 
 fn load(job: &Job, trial: &Trial) -> Result<Prepared, LoadError> {
-    let prepared = Served::prepare(&job.root, &job.files.folder, &job.batching, trial)?;
+    let prepared = Served::prepare(&job.root, &job.files.folder, &job.config, trial)?;
     // What was read while somebody wrote may be half of this and half of that.
     match fingerprint(&job.root, &job.files.folder) {
         Ok(now) if now == job.files.fingerprint => Ok(prepared),

@@ -87,11 +87,11 @@ pub(super) async fn model_config(
     let served = find(&worker, path)?;
     let signature = &served.schema.signature;
     let config = |specs: &[TensorSpec]| specs.iter().map(|spec| tensor_config(spec, signature)).collect();
-    let batching = worker.config.batching_of(&served.model);
+    let batching = &worker.config.model(&served.model).batching;
     Ok(json(&ModelConfig {
         name: served.model.to_string(),
         platform: PLATFORM.to_owned(),
-        backend: "tract".to_owned(),
+        backend: served.engine.to_owned(),
         max_batch_size: if signature.batch.has_axis() {
             batching.max_batch_size
         } else {

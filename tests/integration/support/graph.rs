@@ -143,6 +143,16 @@ pub(crate) fn linear(weights: &[f32], intercept: f32) -> Vec<u8> {
         .bytes()
 }
 
+/// y = 12 / x, in whole numbers.
+pub(crate) fn whole_division() -> Vec<u8> {
+    Graph::default()
+        .input("x", INT64, &[-1, 1])
+        .integers("twelve", &[1], &[12])
+        .node("Div", &["twelve", "x"], "y")
+        .output("y", INT64, &[-1, 1])
+        .bytes()
+}
+
 /// One number a row, and a good part of a second for each.
 pub(crate) fn slow() -> Vec<u8> {
     let mut graph = Graph::default()

@@ -1,43 +1,46 @@
-//! The signature of a graph: what its file declares, checked against what tract makes of it.
+//! The signature of a graph: what its file declares, checked against what an engine makes of it.
 //!
 //! Files lie about batches. Exporters declare a free batch and bake a size of 1 into a reshape, or leave the shape of
 //! an output open. So the graph is analysed with two rows: if every output then has two, the batch really is free.
 
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
-use tract_onnx::pb::type_proto::{Tensor as TensorType, Value};
-use tract_onnx::pb::{GraphProto, ValueInfoProto};
-use tract_onnx::prelude::{DatumType, TDim, TypedModel};
-
-use super::{convert, text_of};
-use crate::engine::EngineError;
+use super::EngineError;
 use crate::model::signature::{Batch, Signature, TensorSpec};
 use crate::model::tensor::Datatype;
 
 /// Values of one row, at most: a file can declare any shape, and warming up allocates it.
 const MAX_ROW_VALUES: usize = 1 << 28;
 
-/// What tract makes of an output.
-struct Found {
-    datatype: Datatype,
-    shape: Vec<Option<usize>>,
+/// What an engine makes of an output.
+pub(super) struct Found {
+    pub(super) datatype: Datatype,
+    pub(super) shape: Vec<Option<usize>>,
 }
 
-/// The element types of the inputs that are not weights, as tract names them.
-pub(super) fn input_types(graph: &GraphProto) -> Result<Vec<DatumType>, EngineError> {
-    inputs(graph).map(|input| Ok(declared_type(input)?.0)).collect()
+/// What is known of a graph before it runs.
+pub(super) struct Probed {
+    pub(super) signature: Signature,
+    /// Why the engine could not analyse it, where sizes that had to be guessed may be to blame: the signature is then
+    /// what the file declares.
+    pub(super) doubt: Option<EngineError>,
 }
 
-/// The signature of `graph`; `analyse` gives the graph typed for concrete input shapes.
+impl Probed {
+    fn sure(signature: Signature) -> Self {
+        let doubt = None;
+        Self { signature, doubt }
+    }
+}
+
+/// The signature of a graph that declares these tensors; `analyse` gives what becomes of its outputs for concrete input
+/// shapes.
 pub(super) fn signature(
-    graph: &GraphProto,
-    analyse: impl Fn(&[&[usize]]) -> Result<TypedModel, EngineError>,
-) -> Result<Signature, EngineError> {
-    let inputs: Vec<TensorSpec> = inputs(graph).map(declared_spec).collect::<Result<_, _>>()?;
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    analyse: impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
+) -> Result<Probed, EngineError> {
     if inputs.is_empty() {
         return Err(EngineError::Malformed("the graph has no input".to_owned()));
     }
-    let outputs: Vec<TensorSpec> = graph.output.iter().map(declared_spec).collect::<Result<_, _>>()?;
     let declared = Signature {
         batch: Signature::declared_batch(&inputs, &outputs),
         inputs,
@@ -54,18 +57,23 @@ pub(super) fn signature(
 /// Finds out whether a batch that is declared as free really is.
 fn free_batch(
     mut declared: Signature,
-    analyse: impl Fn(&[&[usize]]) -> Result<TypedModel, EngineError>,
-) -> Result<Signature, EngineError> {
+    analyse: impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
+) -> Result<Probed, EngineError> {
     if let Ok(outputs) = output_shapes(&declared, 2, &analyse)
         && begin_with(&outputs, 2)
     {
         refine(&mut declared, outputs);
-        return Ok(declared);
+        return Ok(Probed::sure(declared));
     }
     let one_row = match output_shapes(&declared, 1, &analyse) {
         Ok(outputs) => outputs,
         // Sizes that were guessed for other free axes may not suit the graph; the file is all there is then.
-        Err(_) if has_other_free_axes(&declared) => return Ok(declared),
+        Err(error) if has_other_free_axes(&declared) => {
+            return Ok(Probed {
+                signature: declared,
+                doubt: Some(error),
+            });
+        }
         Err(error) => return Err(error),
     };
     if begin_with(&one_row, 1) {
@@ -79,27 +87,31 @@ fn free_batch(
         declared.batch = Batch::Absent;
     }
     refine(&mut declared, one_row);
-    Ok(declared)
+    Ok(Probed::sure(declared))
 }
 
 fn with_outputs(
     mut declared: Signature,
     rows: usize,
-    analyse: impl Fn(&[&[usize]]) -> Result<TypedModel, EngineError>,
-) -> Result<Signature, EngineError> {
+    analyse: impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
+) -> Result<Probed, EngineError> {
+    let mut doubt = None;
     match output_shapes(&declared, rows, &analyse) {
         Ok(outputs) => refine(&mut declared, outputs),
-        Err(_) if declared.inputs.iter().any(|input| input.shape.contains(&None)) => {}
+        Err(error) if declared.inputs.iter().any(|input| input.shape.contains(&None)) => doubt = Some(error),
         Err(error) => return Err(error),
     }
-    Ok(declared)
+    Ok(Probed {
+        signature: declared,
+        doubt,
+    })
 }
 
-/// Datatype and shape of every output, as tract finds them for `rows` rows.
+/// Datatype and shape of every output, as the engine finds them for `rows` rows.
 fn output_shapes(
     declared: &Signature,
     rows: usize,
-    analyse: &impl Fn(&[&[usize]]) -> Result<TypedModel, EngineError>,
+    analyse: &impl Fn(&[&[usize]]) -> Result<Vec<Found>, EngineError>,
 ) -> Result<Vec<Found>, EngineError> {
     let concrete = |input: &TensorSpec| -> Vec<usize> {
         let sizes = input.shape.iter().enumerate();
@@ -110,19 +122,7 @@ fn output_shapes(
     };
     let shapes: Vec<Vec<usize>> = declared.inputs.iter().map(concrete).collect();
     let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
-    let typed = analyse(&shapes)?;
-    let mut found = Vec::with_capacity(declared.outputs.len());
-    for (position, output) in declared.outputs.iter().enumerate() {
-        let fact = typed
-            .output_fact(position)
-            .map_err(|error| EngineError::Unprepared(text_of(&error)))?;
-        let datatype = convert::served_as(fact.datum_type)
-            .ok_or_else(|| unsupported(&output.name, format!("{:?}", fact.datum_type)))?;
-        let size = |dimension: &TDim| usize::try_from(dimension.to_i64().ok()?).ok();
-        let shape = fact.shape.iter().map(size).collect();
-        found.push(Found { datatype, shape });
-    }
-    Ok(found)
+    analyse(&shapes)
 }
 
 fn begin_with(outputs: &[Found], rows: usize) -> bool {
@@ -153,47 +153,6 @@ fn refine(declared: &mut Signature, found: Vec<Found>) {
             *first = None;
         }
         output.shape = shape;
-    }
-}
-
-/// The graph's inputs without those that only name weights.
-fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
-    let is_weight = |name: &str| graph.initializer.iter().any(|weight| weight.name == name);
-    graph.input.iter().filter(move |input| !is_weight(&input.name))
-}
-
-fn declared_spec(tensor: &ValueInfoProto) -> Result<TensorSpec, EngineError> {
-    let (datatype, shape) = declared_type(tensor)?;
-    let datatype =
-        convert::served_as(datatype).ok_or_else(|| unsupported(&tensor.name, format!("{datatype:?}")))?;
-    let dimensions = shape.shape.iter().flat_map(|shape| &shape.dim);
-    let size = |value: &Option<Dimension>| match value {
-        Some(Dimension::DimValue(size)) => usize::try_from(*size).ok(),
-        _ => None,
-    };
-    Ok(TensorSpec {
-        name: tensor.name.clone(),
-        datatype,
-        shape: dimensions.map(|dimension| size(&dimension.value)).collect(),
-    })
-}
-
-fn declared_type(tensor: &ValueInfoProto) -> Result<(DatumType, &TensorType), EngineError> {
-    let Some(Value::TensorType(declared)) = tensor.r#type.as_ref().and_then(|kind| kind.value.as_ref())
-    else {
-        return Err(unsupported(&tensor.name, "no tensor".to_owned()));
-    };
-    let onnx_type = DataType::try_from(declared.elem_type)
-        .map_err(|_| unsupported(&tensor.name, declared.elem_type.to_string()))?;
-    let datatype =
-        DatumType::try_from(onnx_type).map_err(|_| unsupported(&tensor.name, format!("{onnx_type:?}")))?;
-    Ok((datatype, declared))
-}
-
-fn unsupported(tensor: &str, datatype: String) -> EngineError {
-    EngineError::UnsupportedDatatype {
-        tensor: tensor.to_owned(),
-        datatype,
     }
 }
 

@@ -1,0 +1,218 @@
+//! The second engine: ONNX Runtime, from a library file that the configuration names.
+//!
+//! Nothing of it is linked. Where no library is configured nothing is loaded and no thread is started.
+//!
+//! A session belongs to one engine and so to one thread, as the `ort` crate asks for. Its weights are therefore there
+//! once for each instance; one session already uses several cores where `threads` says so.
+
+mod convert;
+mod library;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Outlet, ValueType};
+use prost::Message;
+use tract_onnx::pb::ModelProto;
+
+pub use self::library::{LibraryError, load_library};
+use super::inspect::inspect;
+use super::probe::{self, Found};
+use super::rows::{Padding, run_rows, zeros};
+use super::{Engine, EngineError, Graph};
+use crate::model::engine_choice::RuntimeLibrary;
+use crate::model::signature::{Signature, TensorSpec};
+use crate::model::tensor::{Tensor, Values};
+
+/// Where a session finds weights that lie beside a graph which it was given as bytes.
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+/// Loads the graph at `path`.
+pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Graph>, EngineError> {
+    load_library(library)?;
+    let session = open(path, library.threads)?;
+    let inputs = specs(session.inputs())?;
+    let outputs = specs(session.outputs())?;
+    let session = Mutex::new(session);
+    let analyse = |shapes: &[&[usize]]| {
+        let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+        found_outputs(&mut session, &inputs, &outputs, shapes)
+    };
+    let signature = probe::signature(inputs.clone(), outputs.clone(), analyse)?.signature;
+    Ok(Arc::new(RuntimeGraph {
+        threads: library.threads,
+        path: path.to_owned(),
+        signature,
+        spare: Mutex::new(session.into_inner().ok()),
+    }))
+}
+
+/// A session for the graph at `path`.
+fn open(path: &Path, threads: usize) -> Result<Session, EngineError> {
+    let path = path.canonicalize()?;
+    let folder = path.parent().unwrap_or(&path);
+    // Read, not mapped, like the other engine: a mapped file that someone cuts off kills the process.
+    let file = std::fs::read(&path)?;
+    let model =
+        ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
+    inspect(&model, folder)?;
+    drop(model);
+    session(&file, folder, threads).map_err(|error| EngineError::Unprepared(error.to_string()))
+}
+
+fn session(file: &[u8], folder: &Path, threads: usize) -> ort::Result<Session> {
+    let mut builder = Session::builder()?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        // Threads that spin while they wait would take the cores from other models.
+        .with_intra_op_spinning(false)?
+        .with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())?;
+    builder.commit_from_memory(file)
+}
+
+/// A graph that ONNX Runtime has read.
+struct RuntimeGraph {
+    threads: usize,
+    path: PathBuf,
+    signature: Signature,
+    /// The session that was made to look at the graph; the first engine takes it.
+    spare: Mutex<Option<Session>>,
+}
+
+impl RuntimeGraph {
+    fn take_spare(&self) -> Option<Session> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Graph for RuntimeGraph {
+    fn engine_name(&self) -> &'static str {
+        "onnxruntime"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn warm_up(&self) -> Result<(), EngineError> {
+        let (Some(inputs), Some(mut session)) = (zeros(&self.signature, 1), self.take_spare()) else {
+            return Ok(());
+        };
+        run(&mut session, &self.signature, inputs)?;
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        Ok(())
+    }
+
+    fn engine(self: Arc<Self>) -> Box<dyn Engine> {
+        // Made here, while the version loads. Where that fails, the first run says why.
+        let session = self.take_spare().or_else(|| open(&self.path, self.threads).ok());
+        Box::new(RuntimeEngine { graph: self, session })
+    }
+}
+
+struct RuntimeEngine {
+    graph: Arc<RuntimeGraph>,
+    session: Option<Session>,
+}
+
+impl Engine for RuntimeEngine {
+    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => self.session.insert(open(&self.graph.path, self.graph.threads)?),
+        };
+        run(session, &self.graph.signature, inputs)
+    }
+}
+
+/// Runs the rows of `inputs`. Sessions take any shape, so that nothing is padded.
+fn run(
+    session: &mut Session,
+    signature: &Signature,
+    inputs: Vec<Tensor>,
+) -> Result<Vec<Tensor>, EngineError> {
+    for (input, (spec, tensor)) in signature.inputs.iter().zip(&inputs).enumerate() {
+        let (expected, found) = (spec.datatype, tensor.datatype());
+        if found != expected {
+            return Err(EngineError::WrongDatatype {
+                input,
+                expected,
+                found,
+            });
+        }
+    }
+    run_rows(signature.batch, Padding::None, inputs, |inputs| {
+        run_session(session, inputs)
+    })
+}
+
+/// Runs tensors that have the graph's own shapes.
+fn run_session(session: &mut Session, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+    let values: Vec<SessionInputValue<'_>> = inputs
+        .into_iter()
+        .map(|input| Ok(convert::to_value(input).map_err(failed)?.into()))
+        .collect::<Result<_, EngineError>>()?;
+    let outputs = session.run(values.as_slice()).map_err(failed)?;
+    outputs
+        .values()
+        .map(|output| convert::from_value(&output))
+        .collect()
+}
+
+/// What becomes of the outputs for inputs of these shapes. Sizes of zero-filled inputs may depend on the zeros, so that
+/// only the number of rows is taken from the run.
+fn found_outputs(
+    session: &mut Session,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+    shapes: &[&[usize]],
+) -> Result<Vec<Found>, EngineError> {
+    let zeros = inputs.iter().zip(shapes).map(|(input, shape)| {
+        let values = Values::zeros(input.datatype, shape.iter().product());
+        Tensor::new(shape.to_vec(), values)
+    });
+    let tensors = run_session(session, zeros.collect::<Result<_, _>>()?)?;
+    let found = |(spec, tensor): (&TensorSpec, &Tensor)| {
+        let is_declared = spec.shape.len() == tensor.shape().len();
+        let mut shape = if is_declared {
+            spec.shape.clone()
+        } else {
+            vec![None; tensor.shape().len()]
+        };
+        if let Some(first) = shape.first_mut() {
+            *first = Some(tensor.rows());
+        }
+        Found {
+            datatype: tensor.datatype(),
+            shape,
+        }
+    };
+    Ok(outputs.iter().zip(&tensors).map(found).collect())
+}
+
+fn specs(outlets: &[Outlet]) -> Result<Vec<TensorSpec>, EngineError> {
+    outlets.iter().map(spec).collect()
+}
+
+fn spec(outlet: &Outlet) -> Result<TensorSpec, EngineError> {
+    let unsupported = || EngineError::UnsupportedDatatype {
+        tensor: outlet.name().to_owned(),
+        datatype: outlet.dtype().to_string(),
+    };
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(unsupported());
+    };
+    Ok(TensorSpec {
+        name: outlet.name().to_owned(),
+        datatype: convert::served_as(*ty).ok_or_else(unsupported)?,
+        shape: shape.iter().map(|&size| usize::try_from(size).ok()).collect(),
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+fn failed(error: ort::Error) -> EngineError {
+    EngineError::Failed(error.to_string())
+}
