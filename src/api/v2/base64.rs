@@ -4,7 +4,7 @@
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=').as_bytes();
     let is_padded = digits.len() < text.len();
-    let is_padded_wrongly = is_padded && (digits.len() % 4 == 0 || text.len() % 4 != 0);
+    let is_padded_wrongly = is_padded && (digits.len().is_multiple_of(4) || !text.len().is_multiple_of(4));
     if digits.len() % 4 == 1 || is_padded_wrongly {
         return None;
     }

@@ -137,16 +137,16 @@ pub fn write(values: &Values, bytes: &mut Vec<u8>) -> usize {
     match values {
         Values::Bool(values) => bytes.extend(values.iter().copied().map(u8::from)),
         Values::U8(values) => bytes.extend_from_slice(values),
-        Values::U16(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::U32(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::U64(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::I8(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::I16(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::I32(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::I64(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::F16(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::F32(values) => append(bytes, values, |value| value.to_le_bytes()),
-        Values::F64(values) => append(bytes, values, |value| value.to_le_bytes()),
+        Values::U16(values) => append(bytes, values, u16::to_le_bytes),
+        Values::U32(values) => append(bytes, values, u32::to_le_bytes),
+        Values::U64(values) => append(bytes, values, u64::to_le_bytes),
+        Values::I8(values) => append(bytes, values, i8::to_le_bytes),
+        Values::I16(values) => append(bytes, values, i16::to_le_bytes),
+        Values::I32(values) => append(bytes, values, i32::to_le_bytes),
+        Values::I64(values) => append(bytes, values, i64::to_le_bytes),
+        Values::F16(values) => append(bytes, values, f16::to_le_bytes),
+        Values::F32(values) => append(bytes, values, f32::to_le_bytes),
+        Values::F64(values) => append(bytes, values, f64::to_le_bytes),
         Values::Text(values) => {
             for text in values {
                 let length = u32::try_from(text.len()).expect("no model makes a text of 4 GiB");

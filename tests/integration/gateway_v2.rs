@@ -1,0 +1,124 @@
+//! The Open Inference Protocol V2 on a gateway: what passes through, what is put together, what is retried.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::support::client::Answer;
+use crate::support::fake_worker::{Behaviour, FakeWorker};
+use crate::support::gateway::Setup;
+
+#[track_caller]
+fn assert_v2_error(answer: &Answer, status: u16, code: &str) {
+    let body = answer.json();
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("x-millrace-error")),
+        (status, code),
+        "{body}"
+    );
+    assert!(
+        body["error"].is_string() && body.as_object().map(serde_json::Map::len) == Some(1),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn bodies_and_their_headers_pass_untouched() {
+    let [worker] = FakeWorker::start_many().await;
+    worker.add_header("inference-header-content-length", "9");
+    let gateway = Setup::over(&[&worker]).start().await;
+    let path = "/v2/models/iris/versions/1/infer";
+    let mut request = gateway.client.request(Method::POST, path, &b"{}\0\xff"[..]);
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/octet-stream".parse().unwrap());
+    headers.insert("inference-header-content-length", "2".parse().unwrap());
+    let answer = gateway.client.send(request).await;
+    assert_eq!(answer.assert_ok().header("inference-header-content-length"), "9");
+    let seen = worker.last_seen();
+    assert_eq!((seen.path.as_str(), &seen.body[..]), (path, &b"{}\0\xff"[..]));
+    assert_eq!(seen.header("inference-header-content-length"), ["2"]);
+    assert_eq!(seen.header("content-type"), ["application/octet-stream"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_ready_is_known_by_its_header_and_another_one_is_asked() {
+    let [first, second] = FakeWorker::start_many().await;
+    first.behave(Behaviour::Reply(503, r#"{"error": "loading"}"#));
+    first.add_header("x-millrace-error", "not_ready");
+    let gateway = Setup::over(&[&first, &second]).start().await;
+    for _ in 0..2 {
+        let answer = gateway.client.post("/v2/models/iris/infer", "{}").await;
+        assert_eq!(answer.assert_ok().header("x-millrace-worker"), "b");
+    }
+    assert_eq!(gateway.up(), 2, "it refused as a worker does");
+}
+
+#[tokio::test]
+async fn the_gateways_own_refusals_have_the_shape_of_the_protocol() {
+    let [worker] = FakeWorker::start_many().await;
+    let gateway = Setup::over(&[&worker])
+        .set("gateway.max_in_flight", 1)
+        .start()
+        .await;
+    let client = gateway.client.clone();
+    assert_v2_error(
+        &client.post("/v2/models/rose/infer", "{}").await,
+        404,
+        "model_not_found",
+    );
+    assert_v2_error(&client.get("/v2/nothing").await, 404, "not_found");
+    worker.hold();
+    let held = tokio::spawn(async move { client.post("/v2/models/iris/infer", "{}").await });
+    crate::support::wait::until("one is inside", || worker.inside() == 1).await;
+    let refused = gateway.client.post("/v2/models/iris/infer", "{}").await;
+    assert_v2_error(&refused, 429, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    worker.release();
+    held.await.unwrap().assert_ok();
+}
+
+#[tokio::test]
+async fn repository_calls_reach_every_worker_and_name_those_that_failed() {
+    let [first, second] = FakeWorker::start_many().await;
+    let gateway = Setup::over(&[&first, &second]).start().await;
+    let path = "/v2/repository/models/iris/load";
+    gateway.client.post(path, "{}").await.assert_ok();
+    assert_eq!((first.count(), second.count()), (1, 1));
+    second.behave(Behaviour::Reply(400, r#"{"error": "broken file"}"#));
+    second.add_header("x-millrace-error", "invalid_input");
+    let answer = gateway.client.post(path, "{}").await;
+    assert_v2_error(&answer, 400, "invalid_input");
+    assert_eq!(
+        answer.json(),
+        json!({"error": "1 of 2 workers failed: b: broken file"})
+    );
+}
+
+#[tokio::test]
+async fn the_index_says_what_each_worker_has_and_who_is_silent() {
+    let [first, second] = FakeWorker::start_many().await;
+    first.behave(Behaviour::Reply(
+        200,
+        r#"[{"name":"iris","version":"1","state":"READY","reason":""}]"#,
+    ));
+    let gateway = Setup::over(&[&first, &second]).start().await;
+    second.go_away().await;
+    let index = gateway
+        .client
+        .post("/v2/repository/index", "")
+        .await
+        .assert_ok()
+        .json();
+    let workers = &index[0]["workers"];
+    assert_eq!(
+        (&index[0]["state"], &workers["a"]["state"]),
+        (&json!("READY"), &json!("READY"))
+    );
+    assert_eq!(workers["b"]["state"], "UNKNOWN");
+    assert!(
+        index[0]["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("b: no connection"),
+        "{index}"
+    );
+}

@@ -1,0 +1,171 @@
+//! The Open Inference Protocol V2 on a worker, beyond what its real clients check (`tests/python/v2_clients.py`).
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, Client};
+use crate::support::graph;
+use crate::support::worker::Setup;
+
+/// An error in the protocol's shape; its code stands in a header.
+#[track_caller]
+fn assert_v2_error(answer: &Answer, status: u16, code: &str) {
+    let body = answer.json();
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("x-millrace-error")),
+        (status, code),
+        "{body}"
+    );
+    assert!(
+        body["error"].is_string() && body.as_object().map(serde_json::Map::len) == Some(1),
+        "{body}"
+    );
+}
+
+fn floats(name: &str, shape: Value, data: Value) -> Value {
+    json!({"name": name, "shape": shape, "datatype": "FP32", "data": data})
+}
+
+async fn infer(client: &Client, model: &str, body: &Value) -> Answer {
+    client
+        .post(&format!("/v2/models/{model}/infer"), body.to_string())
+        .await
+}
+
+/// A body with `header_length` bytes of JSON.
+async fn infer_bytes(client: &Client, model: &str, body: Vec<u8>, header_length: &str) -> Answer {
+    let mut request = client.request(Method::POST, &format!("/v2/models/{model}/infer"), body);
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/octet-stream".parse().unwrap());
+    headers.insert("inference-header-content-length", header_length.parse().unwrap());
+    client.send(request).await
+}
+
+#[tokio::test]
+async fn outputs_come_in_the_order_in_which_they_are_asked_for() {
+    let worker = Setup::new().model("pair", &graph::two_inputs()).start().await;
+    let inputs = json!([
+        floats("income", json!([2, 1]), json!([10, 20])),
+        floats("age", json!([2, 1]), json!([[1], [2]])),
+    ]);
+    let answer = infer(&worker.client, "pair", &json!({"id": "7", "inputs": inputs})).await;
+    let expected = json!({"model_name": "pair", "model_version": "1", "id": "7", "outputs": [
+        {"name": "total", "datatype": "FP32", "shape": [2, 1], "data": [21.0, 42.0]},
+        {"name": "same_age", "datatype": "FP32", "shape": [2, 1], "data": [1.0, 2.0]},
+    ]});
+    assert_eq!(answer.assert_ok().json(), expected);
+    let wanted = json!([{"name": "same_age"}, {"name": "total"}]);
+    let answer = infer(
+        &worker.client,
+        "pair",
+        &json!({"inputs": inputs, "outputs": wanted}),
+    )
+    .await;
+    assert_eq!(answer.assert_ok().json()["outputs"][0]["name"], "same_age");
+}
+
+#[tokio::test]
+async fn a_raw_request_is_answered_with_bytes_which_may_be_no_numbers() {
+    let worker = Setup::new().model("inverse", &graph::reciprocal()).start().await;
+    let answer = infer_bytes(&worker.client, "inverse", 0_f32.to_le_bytes().to_vec(), "0").await;
+    let length: usize = answer
+        .assert_ok()
+        .header("inference-header-content-length")
+        .parse()
+        .unwrap();
+    let head: Value = serde_json::from_slice(&answer.body[..length]).unwrap();
+    assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 4);
+    assert_eq!(answer.body[length..], f32::INFINITY.to_le_bytes());
+    let body = json!({"inputs": [floats("x", json!([1, 1]), json!([0]))]});
+    assert_v2_error(&infer(&worker.client, "inverse", &body).await, 500, "internal");
+}
+
+#[tokio::test]
+async fn every_refusal_has_the_shape_of_the_protocol() {
+    let worker = Setup::new()
+        .model("copy", &graph::identity(2))
+        .set("worker.max_body", "4KiB")
+        .start()
+        .await;
+    let client = &worker.client;
+    for body in ["", "{", "[]", r#"{"inputs": [NaN]}"#] {
+        let answer = client.post("/v2/models/copy/infer", body).await;
+        assert_eq!(answer.status.as_u16(), 400, "{body}");
+        assert!(answer.json()["error"].is_string(), "{body}");
+    }
+    for length in ["-1", "five", "9999"] {
+        let answer = infer_bytes(client, "copy", b"{}".to_vec(), length).await;
+        assert_v2_error(&answer, 400, "invalid_input");
+    }
+    let huge = json!({"inputs": [floats("x", json!([1_u64 << 40, 2]), json!([1, 2]))]});
+    assert_v2_error(&infer(client, "copy", &huge).await, 400, "invalid_input");
+    assert_v2_error(&client.get("/v2/nothing").await, 404, "not_found");
+    assert_v2_error(&client.get("/v2/models/rose").await, 404, "model_not_found");
+    assert_v2_error(
+        &client.get("/v2/models/copy/infer").await,
+        405,
+        "method_not_allowed",
+    );
+    assert_v2_error(
+        &client.post("/v2/models/copy/infer", vec![b' '; 5000]).await,
+        413,
+        "payload_too_large",
+    );
+    let mut request = client.request(Method::POST, "/v2/models/copy/infer", "{}");
+    request
+        .headers_mut()
+        .insert("content-type", "text/plain".parse().unwrap());
+    assert_v2_error(&client.send(request).await, 415, "unsupported_media_type");
+    client.get("/nothing").await.assert_error(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_request_that_allows_itself_no_time_is_out_of_it() {
+    let worker = Setup::new().model("slow", &graph::slow()).start().await;
+    let body = json!({"inputs": [floats("x", json!([1, 1]), json!([0.5]))], "parameters": {"timeout": 1}});
+    assert_v2_error(
+        &infer(&worker.client, "slow", &body).await,
+        504,
+        "deadline_exceeded",
+    );
+    let statistics = worker
+        .client
+        .get("/v2/models/slow/stats")
+        .await
+        .assert_ok()
+        .json();
+    assert_eq!(
+        statistics["model_stats"][0]["inference_stats"]["fail"]["count"],
+        1
+    );
+}
+
+#[tokio::test]
+async fn requests_count_in_the_same_metrics_as_native_ones() {
+    let worker = Setup::new().model("copy", &graph::identity(1)).start().await;
+    let body = json!({"inputs": [floats("x", json!([3, 1]), json!([1, 2, 3]))]});
+    infer(&worker.client, "copy", &body).await.assert_ok();
+    let series = r#"millrace_worker_requests_total{code="ok",model="copy"}"#;
+    worker.until_metric(series, 1.0).await;
+}
+
+#[tokio::test]
+async fn files_in_load_requests_are_refused_where_they_are_not_allowed() {
+    let worker = Setup::new().model("copy", &graph::identity(1)).start().await;
+    let body = json!({"parameters": {"config": "{}", "file:1/model.onnx": "YWI="}});
+    let answer = worker
+        .client
+        .post("/v2/repository/models/copy/load", body.to_string())
+        .await;
+    assert_v2_error(&answer, 403, "forbidden");
+    let index = worker
+        .client
+        .post("/v2/repository/index", "")
+        .await
+        .assert_ok()
+        .json();
+    assert_eq!(
+        index,
+        json!([{"name": "copy", "version": "1", "state": "READY", "reason": ""}])
+    );
+}
