@@ -3,6 +3,7 @@
 //! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
 //! batches there. Which library stands behind them is known only in [`load`]; a second one is a second arm there.
 
+mod ml_ops;
 mod rows;
 mod tract;
 
