@@ -5,6 +5,12 @@
 //! engine's graph or a test, brings tensors in and takes them out.
 
 mod attributes;
+mod class_labels;
+mod features;
+mod linear;
+mod post_transform;
+mod svm;
+mod tree_ensemble;
 
 use std::fmt::Debug;
 
@@ -60,4 +66,24 @@ pub(crate) enum MlError {
         /// What was expected and what came.
         problem: String,
     },
+}
+
+/// The operator of type `op_type` with these attributes; none if there is no such operator here.
+pub(crate) fn operator(
+    op_type: &str,
+    attributes: Attributes<'_>,
+) -> Option<Result<Box<dyn MlOperator>, MlError>> {
+    fn boxed<O: MlOperator + 'static>(made: Result<O, MlError>) -> Result<Box<dyn MlOperator>, MlError> {
+        made.map(|operator| Box::new(operator) as Box<dyn MlOperator>)
+    }
+    Some(match op_type {
+        "LinearClassifier" => boxed(linear::LinearClassifier::from_node(attributes)),
+        "LinearRegressor" => boxed(linear::LinearRegressor::from_node(attributes)),
+        "SVMClassifier" => boxed(svm::SvmClassifier::from_node(attributes)),
+        "SVMRegressor" => boxed(svm::SvmRegressor::from_node(attributes)),
+        "TreeEnsemble" => boxed(tree_ensemble::TreeEnsemble::from_node(attributes)),
+        "TreeEnsembleClassifier" => boxed(tree_ensemble::TreeEnsembleClassifier::from_node(attributes)),
+        "TreeEnsembleRegressor" => boxed(tree_ensemble::TreeEnsembleRegressor::from_node(attributes)),
+        _ => return None,
+    })
 }
