@@ -240,6 +240,9 @@ def tree_ensemble(random, name, missing):
         roots.append(position)
     features, modes, splits, yes, no = zip(*nodes)
     targetids, weights = zip(*leaves)
+    if members:
+        # Before it looks into a large set, ONNX Runtime cuts what follows the point off; the definition does not.
+        rows = np.trunc(rows)
 
     def tensor(values, dtype):
         return numpy_helper.from_array(np.array(values, dtype=dtype))

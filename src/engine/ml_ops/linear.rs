@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::class_labels::ClassLabels;
 use super::features::{self, Dimensions, NUMBERS};
-use super::post_transform::{PostTransform, logistic};
+use super::post_transform::PostTransform;
 use super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Tensor, Values};
 
@@ -213,19 +213,6 @@ impl LinearClassifier {
             labels => labels.of_classes(&classes),
         }
     }
-
-    /// The scores of both classes, where one was computed.
-    fn both(&self, score: f32) -> [f32; 2] {
-        match self.post_transform {
-            PostTransform::Logistic => [logistic(-score), logistic(score)],
-            // ONNX Runtime leaves the second place as it finds it. Opposite probabilities have opposite probits.
-            PostTransform::Probit => {
-                let score = self.post_transform.apply_to_only(score);
-                [score, -score]
-            }
-            _ => [1.0 - score, score],
-        }
-    }
 }
 
 /// Position of the largest score, the first of equals.
@@ -261,7 +248,10 @@ impl MlOperator for LinearClassifier {
         let mut scores = self.linear.scores(&values, width);
         let labels = self.best(&scores, targets);
         if targets < self.labels.len() {
-            scores = scores.into_iter().flat_map(|score| self.both(score)).collect();
+            scores = scores
+                .into_iter()
+                .flat_map(|score| self.post_transform.pair(score))
+                .collect();
         } else {
             apply(self.post_transform, &mut scores, targets);
         }

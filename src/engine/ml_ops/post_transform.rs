@@ -65,6 +65,20 @@ impl PostTransform {
             _ => score,
         }
     }
+
+    /// The scores of two classes, of which only that of the second was computed.
+    pub(super) fn pair(self, score: f32) -> [f32; 2] {
+        match self {
+            Self::Logistic => [logistic(-score), logistic(score)],
+            // ONNX Runtime writes this into the first place and leaves the second as it finds it. Opposite
+            // probabilities have opposite probits.
+            Self::Probit => {
+                let score = probit(score);
+                [score, -score]
+            }
+            _ => [1.0 - score, score],
+        }
+    }
 }
 
 fn unknown(found: &str) -> MlError {

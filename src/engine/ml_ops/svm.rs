@@ -303,7 +303,10 @@ impl SvmClassifier {
                     scores.extend(votes.couple(&pairs));
                     self.apply(&mut scores[start..]);
                 } else if let [score] = *pairs {
-                    scores.extend(self.both(score));
+                    scores.extend(match self.post_transform {
+                        PostTransform::None => [-score, score],
+                        transform => transform.pair(score),
+                    });
                 } else {
                     self.post_transform.apply(&mut pairs);
                     scores.extend(pairs);
@@ -317,19 +320,6 @@ impl SvmClassifier {
         match scores {
             [only] => *only = self.post_transform.apply_to_only(*only),
             several => self.post_transform.apply(several),
-        }
-    }
-
-    /// The scores of both classes by the score of their pair, as ONNX Runtime makes them up.
-    fn both(&self, score: f32) -> [f32; 2] {
-        match self.post_transform {
-            PostTransform::None => [-score, score],
-            // ONNX Runtime leaves the second place as it finds it. Opposite probabilities have opposite probits.
-            PostTransform::Probit => {
-                let score = self.post_transform.apply_to_only(score);
-                [score, -score]
-            }
-            _ => [1.0 - score, score],
         }
     }
 }

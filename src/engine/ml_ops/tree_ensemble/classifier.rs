@@ -2,7 +2,7 @@
 
 use super::super::class_labels::ClassLabels;
 use super::super::features::{self, Dimensions, NUMBERS};
-use super::super::post_transform::{PostTransform, logistic};
+use super::super::post_transform::PostTransform;
 use super::super::{Attributes, Fact, MlError, MlOperator, View};
 use super::forest::{self, Forest};
 use super::layout::Scalar;
@@ -148,15 +148,12 @@ impl TreeEnsembleClassifier {
     /// Both scores of two classes, of which only the first got weights; it stands for the second then.
     fn fill_from_first(&self, score: f32, scores: &mut [f32]) {
         let pair = match (self.post_transform, self.two_classes) {
-            // ONNX Runtime leaves the second place as it finds it. Opposite probabilities have opposite probits.
-            (PostTransform::Probit, _) => {
-                let score = self.post_transform.apply_to_only(score);
-                [score, -score]
-            }
-            (_, TwoClasses::Probability) => [1.0 - score, score],
-            // It does the same here.
+            (transform @ PostTransform::Probit, _) => transform.pair(score),
+            // ONNX Runtime leaves the second place as it finds it.
             (_, TwoClasses::Both) if self.base_values.len() == 1 => [score, 0.0],
-            (PostTransform::Logistic, _) => [logistic(-score), logistic(score)],
+            (transform @ PostTransform::Logistic, _) | (transform, TwoClasses::Probability) => {
+                transform.pair(score)
+            }
             _ => [-score, score],
         };
         scores.copy_from_slice(&pair);
