@@ -6,6 +6,7 @@
 mod ml_ops;
 mod rows;
 mod tract;
+mod zip_map;
 
 use std::any::Any;
 use std::io;
@@ -20,6 +21,11 @@ use crate::model::tensor::{Datatype, Tensor, TensorError};
 pub trait Graph: Send + Sync {
     /// What it takes and puts out.
     fn signature(&self) -> &Signature;
+
+    /// The names of the classes in the order of their probabilities, where the graph itself says them.
+    fn classes(&self) -> &[String] {
+        &[]
+    }
 
     /// Prepares for the batches that will come, so that no request pays for it.
     fn warm_up(&self) -> Result<(), EngineError>;
@@ -54,7 +60,8 @@ pub enum EngineError {
     #[error("model.onnx is not a whole ONNX graph: {0}")]
     Malformed(String),
     /// The graph needs operators that the engine does not know.
-    #[error("the graph uses operators that are not implemented: {}", .0.join(", "))]
+    #[error("the graph uses operators that are not implemented: {}; ONNX Runtime has all of them: \
+             serve the model with `engine = \"onnxruntime\"`", .0.join(", "))]
     UnsupportedOperators(Vec<String>),
     /// A tensor that comes in or goes out has a type that cannot be served.
     #[error("tensor {tensor:?} has the element type {datatype}, which is not supported")]

@@ -60,7 +60,7 @@ impl Served {
             max_batch_size: config.max_batch_size,
         };
         let graph = engine::load(&graph_path, options)?;
-        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?;
+        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?.or_classes(graph.classes());
         contain_panics(|| graph.warm_up())?;
         let version = number.to_string();
         let batch_metrics = metrics.of_version(model, &version);

@@ -6,10 +6,14 @@
 
 mod attributes;
 mod class_labels;
+mod columns;
+mod encoders;
 mod features;
 mod linear;
+mod numeric;
 mod post_transform;
 mod svm;
+mod take;
 mod tree_ensemble;
 
 use std::fmt::Debug;
@@ -68,6 +72,26 @@ pub(crate) enum MlError {
     },
 }
 
+/// The types of all operators here.
+pub(crate) const OPERATORS: [&str; 16] = [
+    "ArrayFeatureExtractor",
+    "Binarizer",
+    "CategoryMapper",
+    "FeatureVectorizer",
+    "Imputer",
+    "LabelEncoder",
+    "LinearClassifier",
+    "LinearRegressor",
+    "Normalizer",
+    "OneHotEncoder",
+    "SVMClassifier",
+    "SVMRegressor",
+    "Scaler",
+    "TreeEnsemble",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+];
+
 /// The operator of type `op_type` with these attributes; none if there is no such operator here.
 pub(crate) fn operator(
     op_type: &str,
@@ -77,8 +101,17 @@ pub(crate) fn operator(
         made.map(|operator| Box::new(operator) as Box<dyn MlOperator>)
     }
     Some(match op_type {
+        "ArrayFeatureExtractor" => boxed(Ok(columns::ArrayFeatureExtractor)),
+        "Binarizer" => boxed(numeric::Binarizer::from_node(attributes)),
+        "CategoryMapper" => boxed(encoders::Lookup::category_mapper(attributes)),
+        "FeatureVectorizer" => boxed(columns::FeatureVectorizer::from_node(attributes)),
+        "Imputer" => boxed(numeric::Imputer::from_node(attributes)),
+        "LabelEncoder" => boxed(encoders::Lookup::label_encoder(attributes)),
         "LinearClassifier" => boxed(linear::LinearClassifier::from_node(attributes)),
         "LinearRegressor" => boxed(linear::LinearRegressor::from_node(attributes)),
+        "Normalizer" => boxed(numeric::Normalizer::from_node(attributes)),
+        "OneHotEncoder" => boxed(encoders::OneHotEncoder::from_node(attributes)),
+        "Scaler" => boxed(numeric::Scaler::from_node(attributes)),
         "SVMClassifier" => boxed(svm::SvmClassifier::from_node(attributes)),
         "SVMRegressor" => boxed(svm::SvmRegressor::from_node(attributes)),
         "TreeEnsemble" => boxed(tree_ensemble::TreeEnsemble::from_node(attributes)),

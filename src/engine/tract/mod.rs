@@ -4,22 +4,24 @@
 //! graphs failed. So a plan is made for concrete shapes only, and the plans are kept in a bounded cache.
 
 mod convert;
+mod operator;
+mod operators;
 mod plans;
 mod probe;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use tract_onnx::data_resolver::FopenDataResolver;
-use tract_onnx::pb::{GraphProto, ModelProto};
+use tract_onnx::Onnx;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, TypedModel,
 };
 use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
-use tract_onnx::{Onnx, onnx};
 
 use self::plans::{Plan, Plans};
 use super::rows::{buckets, run_rows};
+use super::zip_map;
 use super::{Engine, EngineError, Graph, LoadOptions};
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::{Tensor, Values};
@@ -35,6 +37,8 @@ pub(super) struct TractGraph {
     /// The element types of the inputs, as tract names them.
     input_types: Vec<DatumType>,
     signature: Signature,
+    /// The names of the classes, where the graph says them.
+    classes: Vec<String>,
     plans: Plans,
     options: LoadOptions,
     is_small: bool,
@@ -46,13 +50,14 @@ impl TractGraph {
         // Read, not mapped: a mapped file that someone cuts off kills the process.
         let mut file = std::fs::File::open(path)?;
         let file_bytes = file.metadata()?.len();
-        let reader = Onnx {
-            provider: Arc::new(FopenDataResolver),
-            // Shapes noted between the operators contradict concrete input shapes in many exported graphs.
-            ignore_value_info: true,
-            ..onnx()
-        };
-        let proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
+        let reader = operators::reader();
+        let mut proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
+        let classes = proto
+            .graph
+            .as_mut()
+            .map(zip_map::unzip)
+            .transpose()?
+            .unwrap_or_default();
         let Some(declared) = &proto.graph else {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
@@ -60,7 +65,7 @@ impl TractGraph {
         if proto.opset_import.is_empty() {
             return Err(EngineError::Malformed("it names no operator set".to_owned()));
         }
-        check_operators(&reader, declared)?;
+        operators::check(&reader, declared)?;
         let graph = parse(&reader, &proto, path)?;
         let input_types = probe::input_types(declared)?;
         let signature = probe::signature(declared, |shapes| typed(&graph, &input_types, shapes))?;
@@ -68,6 +73,7 @@ impl TractGraph {
             graph,
             input_types,
             signature,
+            classes,
             plans: Plans::for_graph_of(file_bytes),
             options,
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
@@ -123,6 +129,10 @@ impl TractGraph {
 impl Graph for TractGraph {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
     }
 
     fn warm_up(&self) -> Result<(), EngineError> {
@@ -181,32 +191,6 @@ fn parse(reader: &Onnx, proto: &ModelProto, path: &Path) -> Result<InferenceMode
     }
     let names = parsed.unresolved_inputs.join(", ");
     Err(EngineError::Malformed(format!("nothing puts out {names}")))
-}
-
-/// Names every operator that tract does not know, rather than the first that it trips over.
-fn check_operators(reader: &Onnx, graph: &GraphProto) -> Result<(), EngineError> {
-    let mut unknown = Vec::new();
-    collect_unknown(reader, graph, &mut unknown);
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    unknown.sort_unstable();
-    unknown.dedup();
-    Err(EngineError::UnsupportedOperators(unknown))
-}
-
-fn collect_unknown(reader: &Onnx, graph: &GraphProto, unknown: &mut Vec<String>) {
-    for node in &graph.node {
-        if !reader.op_register.0.contains_key(&node.op_type) {
-            let domain = node.domain.as_str();
-            let separator = if domain.is_empty() { "" } else { "." };
-            unknown.push(format!("{domain}{separator}{}", node.op_type));
-        }
-        let inner = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
-        for graph in inner {
-            collect_unknown(reader, graph, unknown);
-        }
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
