@@ -8,6 +8,8 @@ mod attributes;
 mod class_labels;
 mod features;
 mod linear;
+#[cfg(test)]
+mod node_fixture;
 mod post_transform;
 mod svm;
 mod tree_ensemble;
