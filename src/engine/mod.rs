@@ -60,7 +60,7 @@ pub enum EngineError {
     #[error("model.onnx is not a whole ONNX graph: {0}")]
     Malformed(String),
     /// The graph needs operators that the engine does not know.
-    #[error("the graph uses operators that are not implemented: {}; ONNX Runtime has all of them: \
+    #[error("the graph uses operators that are not implemented: {}; ONNX Runtime may have them: \
              serve the model with `engine = \"onnxruntime\"`", .0.join(", "))]
     UnsupportedOperators(Vec<String>),
     /// A tensor that comes in or goes out has a type that cannot be served.

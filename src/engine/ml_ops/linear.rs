@@ -11,6 +11,12 @@ use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// The products of each row of `left` with each row of `right`, both of `width` columns: a row for each of `left`.
 pub(super) fn products(left: &[f32], right: &[f32], width: usize) -> Vec<f32> {
+    /// Rows from which on it pays to rearrange `right` for a product of matrices.
+    const MANY: usize = 4;
+    if left.len() < MANY * width {
+        let with_all = |row| right.chunks_exact(width).map(move |other| product(row, other));
+        return left.chunks_exact(width).flat_map(with_all).collect();
+    }
     let matrix = |values| {
         let shape = (<[f32]>::len(values) / width, width);
         ArrayView2::from_shape(shape, values).expect("callers pass whole rows")
@@ -20,6 +26,26 @@ pub(super) fn products(left: &[f32], right: &[f32], width: usize) -> Vec<f32> {
     let mut products = Array2::zeros((left.nrows(), right.nrows()));
     general_mat_mul(1.0, &left, &right.t(), 0.0, &mut products);
     products.into_raw_vec_and_offset().0
+}
+
+/// The sum of the products of `left` and `right`.
+pub(super) fn product(left: &[f32], right: &[f32]) -> f32 {
+    sum_of_pairs(left, right, |a, b| a * b)
+}
+
+/// The sum of `of` over all pairs, in several sums at once, which the machine adds side by side.
+pub(super) fn sum_of_pairs(left: &[f32], right: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {
+    const LANES: usize = 8;
+    let (left_chunks, left_rest) = left.as_chunks::<LANES>();
+    let (right_chunks, right_rest) = right.as_chunks::<LANES>();
+    let mut sums = [0.0_f32; LANES];
+    for (a, b) in left_chunks.iter().zip(right_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += of(a[lane], b[lane]);
+        }
+    }
+    let rest: f32 = left_rest.iter().zip(right_rest).map(|(&a, &b)| of(a, b)).sum();
+    sums.iter().sum::<f32>() + rest
 }
 
 /// Sums over all features, one for each target.
@@ -260,5 +286,126 @@ impl MlOperator for LinearClassifier {
             labels,
             tensor(vec![rows, self.labels.len()], Values::F32(scores)),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node_fixture::NodeFixture;
+    use super::*;
+    use proptest::prelude::*;
+
+    const REGRESSOR: &str = "LinearRegressor";
+    const CLASSIFIER: &str = "LinearClassifier";
+
+    fn two_targets() -> NodeFixture {
+        NodeFixture::default()
+            .floats("coefficients", &[1.0, 2.0, -1.0, 0.5])
+            .floats("intercepts", &[0.5, 0.0])
+            .int("targets", 2)
+    }
+
+    #[test]
+    fn each_target_has_its_own_coefficients() {
+        let scores = two_targets()
+            .run(REGRESSOR, 2, Values::F32(vec![1.0, 1.0, 2.0, 0.0]))
+            .unwrap();
+        assert_eq!(scores, [Values::F32(vec![3.5, -0.5, 2.5, -2.0])]);
+    }
+
+    #[test]
+    fn whole_numbers_and_doubles_are_taken_too() {
+        for values in [
+            Values::I64(vec![2, 0]),
+            Values::I32(vec![2, 0]),
+            Values::F64(vec![2.0, 0.0]),
+        ] {
+            let scores = two_targets().run(REGRESSOR, 2, values).unwrap();
+            assert_eq!(scores, [Values::F32(vec![2.5, -2.0])]);
+        }
+    }
+
+    #[test]
+    fn attributes_that_do_not_fit_are_refused() {
+        for broken in [
+            two_targets().int("targets", 3),
+            two_targets().int("targets", 0),
+            two_targets().int("targets", -1),
+            two_targets().floats("intercepts", &[1.0]),
+            two_targets().without("coefficients"),
+            two_targets().text("post_transform", "LOG"),
+        ] {
+            assert!(broken.make(REGRESSOR).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_another_width_are_refused() {
+        let error = two_targets()
+            .run(REGRESSOR, 3, Values::F32(vec![0.0; 3]))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "input 0: expected 2 features a row, found 3");
+    }
+
+    fn classifier(intercepts: &[f32]) -> NodeFixture {
+        NodeFixture::default()
+            .floats("coefficients", &[1.0, -1.0].repeat(intercepts.len()))
+            .floats("intercepts", intercepts)
+            .texts("classlabels_strings", &["no", "yes"])
+    }
+
+    #[test]
+    fn one_score_decides_between_two_classes_by_its_sign() {
+        let rows = Values::F32(vec![1.0, 0.25, 0.0, 1.0]);
+        let found = classifier(&[0.0]).run(CLASSIFIER, 2, rows).unwrap();
+        let labels = Values::Text(vec!["yes".to_owned(), "no".to_owned()]);
+        assert_eq!(found, [labels, Values::F32(vec![0.25, 0.75, 2.0, -1.0])]);
+    }
+
+    #[test]
+    fn the_first_of_equal_scores_wins() {
+        let found = classifier(&[0.5, 0.5])
+            .run(CLASSIFIER, 2, Values::F32(vec![1.0, 0.0]))
+            .unwrap();
+        assert_eq!(found[0], Values::Text(vec!["no".to_owned()]));
+    }
+
+    #[test]
+    fn intercepts_may_be_left_out() {
+        let classifier = classifier(&[0.0, 0.0]).without("intercepts");
+        let found = classifier
+            .run(CLASSIFIER, 2, Values::F32(vec![1.0, 0.0]))
+            .unwrap();
+        assert_eq!(found[1], Values::F32(vec![1.0, 1.0]));
+    }
+
+    #[test]
+    fn a_classifier_without_labels_is_refused() {
+        assert!(
+            classifier(&[0.0])
+                .without("classlabels_strings")
+                .make(CLASSIFIER)
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn products_do_not_depend_on_how_many_rows_there_are(
+            width in 1_usize..20,
+            left in 1_usize..9,
+            right in 1_usize..9,
+            seed in proptest::collection::vec(-2.0_f32..2.0, 400),
+        ) {
+            let left = &seed[..left * width];
+            let right = &seed[200..][..right * width];
+            let together = products(left, right, width);
+            let one_by_one: Vec<f32> =
+                left.chunks_exact(width).flat_map(|row| products(row, right, width)).collect();
+            for (a, b) in together.iter().zip(&one_by_one) {
+                prop_assert!((a - b).abs() < 1e-4);
+            }
+            prop_assert_eq!(together.len(), one_by_one.len());
+        }
     }
 }

@@ -10,6 +10,8 @@ mod columns;
 mod encoders;
 mod features;
 mod linear;
+#[cfg(test)]
+mod node_fixture;
 mod numeric;
 mod post_transform;
 mod svm;

@@ -2,7 +2,7 @@
 
 use super::class_labels::ClassLabels;
 use super::features::{self, Dimensions, NUMBERS};
-use super::linear::{largest, products};
+use super::linear::{largest, product, products, sum_of_pairs};
 use super::post_transform::{PostTransform, logistic};
 use super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Tensor, Values};
@@ -53,14 +53,10 @@ impl Kernel {
     fn of(self, rows: &[f32], vectors: &[f32], width: usize) -> Vec<f32> {
         match self {
             Self::Linear => dot(rows, vectors, width, |product| product),
-            Self::Poly { gamma, coef0, degree } if degree == 2.0 || degree == 3.0 => {
-                dot(rows, vectors, width, |product| {
-                    (gamma * product + coef0).powi(degree as i32)
-                })
+            Self::Poly { gamma, coef0, degree } => {
+                let power = power(degree);
+                dot(rows, vectors, width, |product| power(gamma * product + coef0))
             }
-            Self::Poly { gamma, coef0, degree } => dot(rows, vectors, width, |product| {
-                (gamma * product + coef0).powf(degree)
-            }),
             Self::Rbf { gamma } => {
                 let vectors = |row| {
                     vectors
@@ -77,27 +73,25 @@ impl Kernel {
     }
 }
 
+/// Raises to the power of `degree`; small whole ones are by far the most common.
+fn power(degree: f32) -> impl Fn(f32) -> f32 {
+    move |base| match degree {
+        2.0 => base * base,
+        3.0 => base * base * base,
+        _ => base.powf(degree),
+    }
+}
+
 fn dot(rows: &[f32], vectors: &[f32], width: usize, of: impl Fn(f32) -> f32) -> Vec<f32> {
     let mut values = products(rows, vectors, width);
     values.iter_mut().for_each(|value| *value = of(*value));
     values
 }
 
-/// `|left - right|²`, in several sums at once, which the machine adds side by side. (The sum of `|left|²`, `|right|²`
-/// and `-2 left·right` would be faster, and wrong where both are long and near.)
+/// `|left - right|²`. (The sum of `|left|²`, `|right|²` and `-2 left·right` would be faster, and wrong where both are
+/// long and near.)
 fn squared_distance(left: &[f32], right: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let square = |(a, b): (&f32, &f32)| (a - b) * (a - b);
-    let (left_chunks, left_rest) = left.as_chunks::<LANES>();
-    let (right_chunks, right_rest) = right.as_chunks::<LANES>();
-    let mut sums = [0.0_f32; LANES];
-    for (a, b) in left_chunks.iter().zip(right_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += square((&a[lane], &b[lane]));
-        }
-    }
-    let rest: f32 = left_rest.iter().zip(right_rest).map(square).sum();
-    sums.iter().sum::<f32>() + rest
+    sum_of_pairs(left, right, |a, b| (a - b) * (a - b))
 }
 
 /// Support vectors, and how rows are compared with them.
@@ -189,12 +183,7 @@ impl SvmRegressor {
     }
 
     fn score(&self, kernels: &[f32]) -> f32 {
-        let sum = kernels
-            .iter()
-            .zip(&self.coefficients)
-            .map(|(kernel, weight)| kernel * weight)
-            .sum::<f32>();
-        match sum + self.rho {
+        match product(kernels, &self.coefficients) + self.rho {
             score if !self.one_class => score,
             score if score > 0.0 => 1.0,
             _ => -1.0,
@@ -531,4 +520,158 @@ fn probabilities(attributes: Attributes<'_>, pairs: usize) -> Result<Vec<(f32, f
     expect_at_least("prob_a", a.len(), pairs)?;
     expect_at_least("prob_b", b.len(), pairs)?;
     Ok(a.iter().copied().zip(b.iter().copied()).take(pairs).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node_fixture::NodeFixture;
+    use super::*;
+    use proptest::prelude::*;
+
+    const REGRESSOR: &str = "SVMRegressor";
+    const CLASSIFIER: &str = "SVMClassifier";
+
+    fn regressor(kernel: &str) -> NodeFixture {
+        NodeFixture::default()
+            .text("kernel_type", kernel)
+            .floats("kernel_params", &[0.5, 1.0, 2.0])
+            .int("n_supports", 2)
+            .floats("support_vectors", &[1.0, 0.0, 0.0, 2.0])
+            .floats("coefficients", &[1.0, -1.0])
+            .floats("rho", &[0.25])
+    }
+
+    fn score(node: &NodeFixture) -> f32 {
+        match node
+            .run(REGRESSOR, 2, Values::F32(vec![2.0, 1.0]))
+            .unwrap()
+            .as_slice()
+        {
+            [Values::F32(scores)] => scores[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_kernel_is_as_it_is_defined() {
+        // The products with the two vectors are 2 and 2, the squared distances 2 and 5.
+        assert_eq!(score(&regressor("LINEAR")), 0.25);
+        let weights = regressor("POLY").floats("coefficients", &[1.0, -0.5]);
+        assert_eq!(score(&weights), 4.0 - 2.0 + 0.25);
+        let expected = (-1.0_f32).exp() - (-2.5_f32).exp() + 0.25;
+        assert!((score(&regressor("RBF")) - expected).abs() < 1e-6);
+        let weights = regressor("SIGMOID").floats("coefficients", &[1.0, 0.0]);
+        assert!((score(&weights) - (2.0_f32.tanh() + 0.25)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn one_class_answers_a_sign() {
+        let node = regressor("LINEAR").int("one_class", 1);
+        assert_eq!(score(&node), 1.0);
+        assert_eq!(score(&node.floats("rho", &[-1.0])), -1.0);
+    }
+
+    #[test]
+    fn without_support_vectors_the_coefficients_are_those_of_the_features() {
+        let node = regressor("RBF").int("n_supports", 0);
+        assert_eq!(score(&node), 2.0 - 1.0 + 0.25);
+    }
+
+    #[test]
+    fn a_regressor_whose_attributes_do_not_fit_is_refused() {
+        for broken in [
+            regressor("CUBIC"),
+            regressor("RBF").floats("kernel_params", &[1.0]),
+            regressor("RBF").int("n_supports", 3),
+            regressor("RBF").int("n_supports", i64::MAX),
+            regressor("RBF").floats("coefficients", &[1.0]),
+            regressor("RBF").without("rho"),
+            regressor("RBF").without("support_vectors"),
+        ] {
+            assert!(broken.make(REGRESSOR).is_err(), "{broken:?}");
+        }
+    }
+
+    /// Three classes with a support vector on an axis each; the machine of a pair prefers the nearer one.
+    fn classifier() -> NodeFixture {
+        NodeFixture::default()
+            .texts("classlabels_strings", &["x", "y", "z"])
+            .ints("vectors_per_class", &[1, 1, 1])
+            .floats("support_vectors", &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+            .floats("coefficients", &[1.0, -1.0, -1.0, 1.0, 1.0, -1.0])
+            .floats("rho", &[0.0, 0.0, 0.0])
+    }
+
+    #[test]
+    fn the_class_with_the_most_votes_wins() {
+        let found = classifier()
+            .run(CLASSIFIER, 3, Values::F32(vec![0.1, 0.2, 0.9]))
+            .unwrap();
+        assert_eq!(found[0], Values::Text(vec!["z".to_owned()]));
+        let Values::F32(scores) = &found[1] else {
+            panic!("{found:?}")
+        };
+        // The pairs x-y, x-z and y-z.
+        for (score, expected) in scores.iter().zip([-0.1, -0.8, -0.7]) {
+            assert!((score - expected).abs() < 1e-6, "{scores:?}");
+        }
+    }
+
+    #[test]
+    fn probabilities_follow_the_scores() {
+        let node = classifier()
+            .floats("prob_a", &[-2.0; 3])
+            .floats("prob_b", &[0.0; 3]);
+        let found = node.run(CLASSIFIER, 3, Values::F32(vec![0.1, 0.2, 3.0])).unwrap();
+        let Values::F32(p) = &found[1] else {
+            panic!("{found:?}")
+        };
+        assert!(p[2] > p[1] && p[1] > p[0], "{p:?}");
+    }
+
+    #[test]
+    fn linear_scores_need_no_support_vectors() {
+        let node = NodeFixture::default()
+            .ints("classlabels_ints", &[3, 5, 8])
+            .floats("coefficients", &[1.0, 0.0, 0.0, 1.0, -1.0, -1.0])
+            .floats("rho", &[0.5]);
+        let found = node.run(CLASSIFIER, 2, Values::F32(vec![1.0, 2.0])).unwrap();
+        assert_eq!(found, [Values::I64(vec![5]), Values::F32(vec![1.5, 2.5, -2.5])]);
+    }
+
+    #[test]
+    fn a_classifier_whose_attributes_do_not_fit_is_refused() {
+        for broken in [
+            classifier().ints("vectors_per_class", &[1, 1]),
+            classifier().ints("vectors_per_class", &[1, 1, -1]),
+            classifier().ints("vectors_per_class", &[i64::MAX, i64::MAX, i64::MAX]),
+            classifier().floats("coefficients", &[1.0; 5]),
+            classifier().floats("rho", &[1.0; 2]),
+            classifier().floats("prob_a", &[1.0; 3]),
+            classifier().floats("support_vectors", &[1.0; 4]),
+            classifier()
+                .texts("classlabels_strings", &["x"])
+                .ints("vectors_per_class", &[3]),
+        ] {
+            assert!(broken.make(CLASSIFIER).is_err(), "{broken:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn coupled_probabilities_sum_to_one(
+            classes in 2_usize..6,
+            wins in proptest::collection::vec(0.01_f32..0.99, 15),
+        ) {
+            let mut matrix = vec![0.0; classes * classes];
+            let pairs = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j)));
+            for ((i, j), win) in pairs.zip(wins) {
+                matrix[i * classes + j] = win;
+                matrix[j * classes + i] = 1.0 - win;
+            }
+            let p = coupled(&matrix, classes);
+            prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-3, "{p:?}");
+            prop_assert!(p.iter().all(|p| (-1e-3..=1.001).contains(p)), "{p:?}");
+        }
+    }
 }
