@@ -4,10 +4,12 @@
 //! batches there. Which library stands behind them is known only in [`load`].
 
 mod inspect;
+mod ml_ops;
 mod onnxruntime;
 mod probe;
 mod rows;
 mod tract;
+mod zip_map;
 
 use std::any::Any;
 use std::io;
@@ -29,6 +31,11 @@ pub trait Graph: Send + Sync {
 
     /// What it takes and puts out.
     fn signature(&self) -> &Signature;
+
+    /// The names of the classes in the order of their probabilities, where the graph itself says them.
+    fn classes(&self) -> &[String] {
+        &[]
+    }
 
     /// Prepares for the batches that will come, so that no request pays for it.
     fn warm_up(&self) -> Result<(), EngineError>;

@@ -52,7 +52,8 @@ pub enum Answer {
     Classification {
         /// Shape `[N, C]`, a floating-point type.
         probabilities: usize,
-        /// An output with the class of each row, where the graph has one: `[N]` or `[N, 1]`.
+        /// An output with the class of each row, where the graph has one and `model.toml` does not name the
+        /// classes: `[N]` or `[N, 1]`.
         label: Option<usize>,
         /// The names of the classes; empty where only the graph knows them.
         classes: Vec<String>,
@@ -104,6 +105,24 @@ impl Schema {
             layout,
             answer,
         })
+    }
+
+    /// The same, with `classes` that the graph itself names, unless `model.toml` names them. Its own label then stays
+    /// the prediction: it need not be the class of the largest score.
+    #[must_use]
+    pub fn or_classes(mut self, named: &[String]) -> Self {
+        if let Answer::Classification {
+            probabilities,
+            classes,
+            ..
+        } = &mut self.answer
+            && classes.is_empty()
+            && let Some(output) = self.signature.outputs.get(*probabilities)
+            && self.signature.row_shape(output) == [Some(named.len())]
+        {
+            *classes = named.to_vec();
+        }
+        self
     }
 
     /// Names of the values of one row; empty where nobody named them.
@@ -249,7 +268,8 @@ fn classification(signature: &Signature, classes: &[String]) -> Option<Answer> {
     let is_all = signature.outputs.len() == 1 + usize::from(label.is_some());
     is_all.then(|| Answer::Classification {
         probabilities,
-        label,
+        // Names from `model.toml` stand for the probabilities; the graph's own label would contradict them.
+        label: if classes.is_empty() { label } else { None },
         classes: classes.to_vec(),
     })
 }

@@ -34,7 +34,10 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
             _,
         ) => {
             response.probabilities = Some(nested(&outputs[*probabilities]));
-            if let (true, Some(label)) = (classes.is_empty(), label) {
+            if !classes.is_empty() {
+                response.classes = Some(classes);
+            }
+            if let Some(label) = label {
                 response.predictions = Some(column(&rows, &outputs[*label]));
             } else if classes.is_empty() {
                 let largest = largest(&outputs[*probabilities]);
@@ -47,7 +50,6 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
                 names = largest(&outputs[*probabilities])
                     .map(|index| classes.get(index).map_or("", String::as_str))
                     .collect();
-                response.classes = Some(classes);
                 response.predictions = Some(Nested {
                     shape: &rows,
                     values: Listed::Names(&names),

@@ -74,7 +74,7 @@ impl Served {
         };
         trial.pass(&graph_path, &options)?;
         let graph = engine::load(&graph_path, &options)?;
-        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?;
+        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?.or_classes(graph.classes());
         contain_panics(|| graph.warm_up())?;
         Ok(Prepared {
             graph,

@@ -21,7 +21,7 @@ pub use self::library::{LibraryError, load_library};
 use super::inspect::inspect;
 use super::probe::{self, Found};
 use super::rows::{Padding, run_rows, zeros};
-use super::{Engine, EngineError, Graph};
+use super::{Engine, EngineError, Graph, zip_map};
 use crate::model::engine_choice::RuntimeLibrary;
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::{Tensor, Values};
@@ -32,7 +32,7 @@ const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_pa
 /// Loads the graph at `path`.
 pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Graph>, EngineError> {
     load_library(library)?;
-    let session = open(path, library.threads)?;
+    let (session, classes) = open(path, library.threads)?;
     let inputs = specs(session.inputs())?;
     let outputs = specs(session.outputs())?;
     let session = Mutex::new(session);
@@ -43,23 +43,30 @@ pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Grap
     let signature = probe::signature(inputs.clone(), outputs.clone(), analyse)?.signature;
     Ok(Arc::new(RuntimeGraph {
         threads: library.threads,
+        classes,
         path: path.to_owned(),
         signature,
         spare: Mutex::new(session.into_inner().ok()),
     }))
 }
 
-/// A session for the graph at `path`.
-fn open(path: &Path, threads: usize) -> Result<Session, EngineError> {
+/// A session for the graph at `path`, and the names of the classes where the graph says them.
+fn open(path: &Path, threads: usize) -> Result<(Session, Vec<String>), EngineError> {
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(&path);
     // Read, not mapped, like the other engine: a mapped file that someone cuts off kills the process.
-    let file = std::fs::read(&path)?;
-    let model =
+    let mut file = std::fs::read(&path)?;
+    let mut model =
         ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
     inspect(&model, folder)?;
+    let classes = model.graph.as_mut().map(zip_map::unzip).transpose()?.unwrap_or_default();
+    if !classes.is_empty() {
+        file = model.encode_to_vec();
+    }
     drop(model);
-    session(&file, folder, threads).map_err(|error| EngineError::Unprepared(error.to_string()))
+    let session =
+        session(&file, folder, threads).map_err(|error| EngineError::Unprepared(error.to_string()))?;
+    Ok((session, classes))
 }
 
 fn session(file: &[u8], folder: &Path, threads: usize) -> ort::Result<Session> {
@@ -77,6 +84,7 @@ fn session(file: &[u8], folder: &Path, threads: usize) -> ort::Result<Session> {
 struct RuntimeGraph {
     threads: usize,
     path: PathBuf,
+    classes: Vec<String>,
     signature: Signature,
     /// The session that was made to look at the graph; the first engine takes it.
     spare: Mutex<Option<Session>>,
@@ -97,6 +105,10 @@ impl Graph for RuntimeGraph {
         &self.signature
     }
 
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
     fn warm_up(&self) -> Result<(), EngineError> {
         let (Some(inputs), Some(mut session)) = (zeros(&self.signature, 1), self.take_spare()) else {
             return Ok(());
@@ -108,7 +120,7 @@ impl Graph for RuntimeGraph {
 
     fn engine(self: Arc<Self>) -> Box<dyn Engine> {
         // Made here, while the version loads. Where that fails, the first run says why.
-        let session = self.take_spare().or_else(|| open(&self.path, self.threads).ok());
+        let session = self.take_spare().or_else(|| open(&self.path, self.threads).ok().map(|(session, _)| session));
         Box::new(RuntimeEngine { graph: self, session })
     }
 }
@@ -122,7 +134,7 @@ impl Engine for RuntimeEngine {
     fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let session = match &mut self.session {
             Some(session) => session,
-            None => self.session.insert(open(&self.graph.path, self.graph.threads)?),
+            None => self.session.insert(open(&self.graph.path, self.graph.threads)?.0),
         };
         run(session, &self.graph.signature, inputs)
     }

@@ -29,6 +29,25 @@ pub(super) fn served_as(datatype: DatumType) -> Option<Datatype> {
     })
 }
 
+/// The type in which tract holds values that are served as `datatype`.
+pub(super) fn datum_type(datatype: Datatype) -> DatumType {
+    match datatype {
+        Datatype::Bool => DatumType::Bool,
+        Datatype::U8 => DatumType::U8,
+        Datatype::U16 => DatumType::U16,
+        Datatype::U32 => DatumType::U32,
+        Datatype::U64 => DatumType::U64,
+        Datatype::I8 => DatumType::I8,
+        Datatype::I16 => DatumType::I16,
+        Datatype::I32 => DatumType::I32,
+        Datatype::I64 => DatumType::I64,
+        Datatype::F16 => DatumType::F16,
+        Datatype::F32 => DatumType::F32,
+        Datatype::F64 => DatumType::F64,
+        Datatype::Text => DatumType::String,
+    }
+}
+
 /// `inputs` as tract takes them, each in the type that its graph has for it.
 pub(super) fn to_tract(inputs: Vec<Tensor>, types: &[DatumType]) -> Result<TVec<TValue>, EngineError> {
     let mut converted = TVec::with_capacity(inputs.len());
@@ -49,13 +68,18 @@ pub(super) fn to_tract(inputs: Vec<Tensor>, types: &[DatumType]) -> Result<TVec<
 }
 
 fn convert(tensor: Tensor, datatype: DatumType) -> TractResult<TValue> {
-    let shape = tensor.shape().to_vec();
-    let tensor: TractTensor = with_values!(tensor.into_values(),
-        values => ArrayD::from_shape_vec(shape, values)?.into());
+    let tensor = into_tract(tensor)?;
     if tensor.datum_type() == datatype {
         return Ok(tensor.into_tvalue());
     }
     Ok(tensor.cast_to_dt(datatype)?.into_owned().into_tvalue())
+}
+
+/// `tensor` in tract's own type for its values.
+pub(super) fn into_tract(tensor: Tensor) -> TractResult<TractTensor> {
+    let shape = tensor.shape().to_vec();
+    Ok(with_values!(tensor.into_values(),
+        values => ArrayD::from_shape_vec(shape, values)?.into()))
 }
 
 /// An output of tract as a tensor of ours.

@@ -5,24 +5,25 @@
 
 mod convert;
 mod declared;
+mod operator;
+mod operators;
 mod plans;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use tract_onnx::data_resolver::FopenDataResolver;
-use tract_onnx::pb::{GraphProto, ModelProto};
+use tract_onnx::Onnx;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, TypedModel,
 };
 use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
-use tract_onnx::{Onnx, onnx};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
 use super::probe::Probed;
 use super::rows::{Padding, buckets, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe, zip_map};
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
 
@@ -38,6 +39,8 @@ pub(super) struct TractGraph {
     input_types: Vec<DatumType>,
     signature: Signature,
     doubt: Option<EngineError>,
+    /// The names of the classes, where the graph says them.
+    classes: Vec<String>,
     plans: Plans,
     options: LoadOptions,
     is_small: bool,
@@ -49,19 +52,15 @@ impl TractGraph {
         // Read, not mapped: a mapped file that someone cuts off kills the process.
         let mut file = std::fs::File::open(path)?;
         let file_bytes = file.metadata()?.len();
-        let reader = Onnx {
-            provider: Arc::new(FopenDataResolver),
-            // Shapes noted between the operators contradict concrete input shapes in many exported graphs.
-            ignore_value_info: true,
-            ..onnx()
-        };
-        let proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
+        let reader = operators::reader();
+        let mut proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
         let folder = path.canonicalize()?;
         inspect(&proto, folder.parent().unwrap_or(&folder))?;
-        let Some(declared) = &proto.graph else {
+        let Some(declared) = &mut proto.graph else {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
-        check_operators(&reader, declared)?;
+        let classes = zip_map::unzip(declared)?;
+        operators::check(&reader, declared)?;
         // Before tract reads it: what it says of types that it lacks is hard to understand.
         let input_types = declared::input_types(declared)?;
         let (inputs, outputs) = (
@@ -77,6 +76,7 @@ impl TractGraph {
             input_types,
             signature,
             doubt,
+            classes,
             plans: Plans::for_graph_of(file_bytes),
             options: options.clone(),
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
@@ -127,6 +127,10 @@ impl Graph for TractGraph {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
     }
 
     fn warm_up(&self) -> Result<(), EngineError> {
@@ -187,32 +191,6 @@ fn parse(reader: &Onnx, proto: &ModelProto, path: &Path) -> Result<InferenceMode
     }
     let names = parsed.unresolved_inputs.join(", ");
     Err(EngineError::Malformed(format!("nothing puts out {names}")))
-}
-
-/// Names every operator that tract does not know, rather than the first that it trips over.
-fn check_operators(reader: &Onnx, graph: &GraphProto) -> Result<(), EngineError> {
-    let mut unknown = Vec::new();
-    collect_unknown(reader, graph, &mut unknown);
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    unknown.sort_unstable();
-    unknown.dedup();
-    Err(EngineError::UnsupportedOperators(unknown))
-}
-
-fn collect_unknown(reader: &Onnx, graph: &GraphProto, unknown: &mut Vec<String>) {
-    for node in &graph.node {
-        if !reader.op_register.0.contains_key(&node.op_type) {
-            let domain = node.domain.as_str();
-            let separator = if domain.is_empty() { "" } else { "." };
-            unknown.push(format!("{domain}{separator}{}", node.op_type));
-        }
-        let inner = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
-        for graph in inner {
-            collect_unknown(reader, graph, unknown);
-        }
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]

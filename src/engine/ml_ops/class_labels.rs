@@ -1,0 +1,55 @@
+//! The names of classes: whole numbers or texts.
+
+use super::{Attributes, MlError};
+use crate::model::tensor::{Datatype, Values};
+
+/// The labels of all classes, in the order of the classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ClassLabels {
+    /// Whole numbers.
+    Ints(Vec<i64>),
+    /// Texts.
+    Texts(Vec<String>),
+}
+
+impl ClassLabels {
+    /// Reads them from whichever of the two attributes is there. Where both are, texts win, as in ONNX Runtime.
+    pub(super) fn read(
+        attributes: Attributes<'_>,
+        ints: &'static str,
+        texts: &'static str,
+    ) -> Result<Self, MlError> {
+        let found = attributes.texts(texts)?;
+        if !found.is_empty() {
+            return Ok(Self::Texts(found.into_iter().map(str::to_owned).collect()));
+        }
+        match attributes.ints(ints)? {
+            [] => Err(MlError::MissingAttribute(ints)),
+            found => Ok(Self::Ints(found.to_vec())),
+        }
+    }
+
+    /// How many classes there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ints(labels) => labels.len(),
+            Self::Texts(labels) => labels.len(),
+        }
+    }
+
+    /// The element type of an output of labels.
+    pub(super) const fn datatype(&self) -> Datatype {
+        match self {
+            Self::Ints(_) => Datatype::I64,
+            Self::Texts(_) => Datatype::Text,
+        }
+    }
+
+    /// The label of each of `classes`, which are positions in the list.
+    pub(super) fn of_classes(&self, classes: &[usize]) -> Values {
+        match self {
+            Self::Ints(labels) => Values::I64(classes.iter().map(|&class| labels[class]).collect()),
+            Self::Texts(labels) => Values::Text(classes.iter().map(|&class| labels[class].clone()).collect()),
+        }
+    }
+}

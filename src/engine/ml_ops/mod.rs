@@ -1,0 +1,124 @@
+//! The operators of the `ai.onnx.ml` domain, as their published definitions have them
+//! (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>).
+//!
+//! They are pure: attributes make an operator, and an operator makes values of values. What lies around them, be it an
+//! engine's graph or a test, brings tensors in and takes them out.
+
+mod attributes;
+mod class_labels;
+mod columns;
+mod encoders;
+mod features;
+mod linear;
+#[cfg(test)]
+mod node_fixture;
+mod numeric;
+mod post_transform;
+mod svm;
+mod take;
+mod tree_ensemble;
+
+use std::fmt::Debug;
+
+pub(crate) use self::attributes::Attributes;
+use crate::model::tensor::{Datatype, Slice, Tensor};
+
+/// A tensor that comes into an operator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct View<'a> {
+    /// Its size along each axis.
+    pub(crate) shape: &'a [usize],
+    /// Its values in row-major order, as many as the shape asks for.
+    pub(crate) values: Slice<'a>,
+}
+
+/// What is known of a tensor before it has values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fact {
+    /// Its element type.
+    pub(crate) datatype: Datatype,
+    /// Its size along each axis.
+    pub(crate) shape: Vec<usize>,
+}
+
+/// One node of a graph: what its attributes say, made ready to run. It holds no state between runs.
+pub(crate) trait MlOperator: Debug + Send + Sync {
+    /// Element type and shape of each output, for inputs of these types and shapes; or why it cannot take them.
+    fn outputs(&self, inputs: &[Fact]) -> Result<Vec<Fact>, MlError>;
+
+    /// Runs it. The outputs are of the types and shapes that [`MlOperator::outputs`] says.
+    fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, MlError>;
+}
+
+/// Why an operator could not be made of its attributes, or does not take what it is given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MlError {
+    /// An attribute is not there, and the definition has no default for it.
+    #[error("attribute {0} is missing")]
+    MissingAttribute(&'static str),
+    /// An attribute does not fit its definition, or the other attributes.
+    #[error("attribute {name}: {problem}")]
+    Attribute {
+        /// Which one.
+        name: &'static str,
+        /// What was expected and what is there.
+        problem: String,
+    },
+    /// An input does not fit the definition, or the attributes.
+    #[error("input {position}: {problem}")]
+    Input {
+        /// Which one.
+        position: usize,
+        /// What was expected and what came.
+        problem: String,
+    },
+}
+
+/// The types of all operators here.
+pub(crate) const OPERATORS: [&str; 16] = [
+    "ArrayFeatureExtractor",
+    "Binarizer",
+    "CategoryMapper",
+    "FeatureVectorizer",
+    "Imputer",
+    "LabelEncoder",
+    "LinearClassifier",
+    "LinearRegressor",
+    "Normalizer",
+    "OneHotEncoder",
+    "SVMClassifier",
+    "SVMRegressor",
+    "Scaler",
+    "TreeEnsemble",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+];
+
+/// The operator of type `op_type` with these attributes; none if there is no such operator here.
+pub(crate) fn operator(
+    op_type: &str,
+    attributes: Attributes<'_>,
+) -> Option<Result<Box<dyn MlOperator>, MlError>> {
+    fn boxed<O: MlOperator + 'static>(made: Result<O, MlError>) -> Result<Box<dyn MlOperator>, MlError> {
+        made.map(|operator| Box::new(operator) as Box<dyn MlOperator>)
+    }
+    Some(match op_type {
+        "ArrayFeatureExtractor" => boxed(Ok(columns::ArrayFeatureExtractor)),
+        "Binarizer" => boxed(numeric::Binarizer::from_node(attributes)),
+        "CategoryMapper" => boxed(encoders::Lookup::category_mapper(attributes)),
+        "FeatureVectorizer" => boxed(columns::FeatureVectorizer::from_node(attributes)),
+        "Imputer" => boxed(numeric::Imputer::from_node(attributes)),
+        "LabelEncoder" => boxed(encoders::Lookup::label_encoder(attributes)),
+        "LinearClassifier" => boxed(linear::LinearClassifier::from_node(attributes)),
+        "LinearRegressor" => boxed(linear::LinearRegressor::from_node(attributes)),
+        "Normalizer" => boxed(numeric::Normalizer::from_node(attributes)),
+        "OneHotEncoder" => boxed(encoders::OneHotEncoder::from_node(attributes)),
+        "Scaler" => boxed(numeric::Scaler::from_node(attributes)),
+        "SVMClassifier" => boxed(svm::SvmClassifier::from_node(attributes)),
+        "SVMRegressor" => boxed(svm::SvmRegressor::from_node(attributes)),
+        "TreeEnsemble" => boxed(tree_ensemble::TreeEnsemble::from_node(attributes)),
+        "TreeEnsembleClassifier" => boxed(tree_ensemble::TreeEnsembleClassifier::from_node(attributes)),
+        "TreeEnsembleRegressor" => boxed(tree_ensemble::TreeEnsembleRegressor::from_node(attributes)),
+        _ => return None,
+    })
+}

@@ -1,0 +1,113 @@
+//! ZipMap without maps.
+//!
+//! scikit-learn's exporter ends its classifiers in a ZipMap: a sequence that holds, for each row, a map from class to
+//! probability. No tensor engine has such values. So the node is taken out before an engine sees the graph: its
+//! output becomes the tensor of probabilities itself, and the keys of the maps become the names of the classes.
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::type_proto::{Tensor, Value};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorShapeProto, TypeProto};
+
+use super::EngineError;
+use super::ml_ops::{Attributes, MlError};
+
+/// Makes every ZipMap of `graph` an Identity. The names of the classes, in the order of the probabilities; none where
+/// there is not exactly one such node.
+pub(super) fn unzip(graph: &mut GraphProto) -> Result<Vec<String>, EngineError> {
+    let mut found: Vec<Vec<String>> = Vec::new();
+    let GraphProto { node, output, .. } = graph;
+    for node in node.iter_mut().filter(|node| node.op_type == "ZipMap") {
+        let classes =
+            class_names(node).map_err(|error| EngineError::Malformed(format!("ZipMap: {error}")))?;
+        let declared = output
+            .iter_mut()
+            .filter(|output| node.output.contains(&output.name));
+        for output in declared {
+            output.r#type = Some(matrix_of_floats(classes.len()));
+        }
+        node.op_type = "Identity".to_owned();
+        node.domain.clear();
+        node.attribute.clear();
+        found.push(classes);
+    }
+    let only = if found.len() == 1 { found.pop() } else { None };
+    Ok(only.unwrap_or_default())
+}
+
+fn class_names(node: &NodeProto) -> Result<Vec<String>, MlError> {
+    let attributes = Attributes::of(node);
+    let texts = attributes.texts("classlabels_strings")?;
+    if !texts.is_empty() {
+        return Ok(texts.into_iter().map(str::to_owned).collect());
+    }
+    match attributes.ints("classlabels_int64s")? {
+        [] => Err(MlError::MissingAttribute("classlabels_int64s")),
+        numbers => Ok(numbers.iter().map(i64::to_string).collect()),
+    }
+}
+
+/// `[N, columns]`
+fn matrix_of_floats(columns: usize) -> TypeProto {
+    let size = |value| Dimension {
+        value: Some(value),
+        ..Dimension::default()
+    };
+    let columns = i64::try_from(columns).unwrap_or(i64::MAX);
+    let shape = TensorShapeProto {
+        dim: vec![
+            size(dimension::Value::DimParam("N".to_owned())),
+            size(dimension::Value::DimValue(columns)),
+        ],
+    };
+    TypeProto {
+        value: Some(Value::TensorType(Tensor {
+            elem_type: DataType::Float.into(),
+            shape: Some(shape),
+        })),
+        ..TypeProto::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::{AttributeProto, ValueInfoProto};
+
+    use super::*;
+
+    fn zip_map(attribute: AttributeProto) -> GraphProto {
+        GraphProto {
+            node: vec![NodeProto {
+                op_type: "ZipMap".into(),
+                domain: "ai.onnx.ml".into(),
+                input: vec!["probabilities".into()],
+                output: vec!["maps".into()],
+                attribute: vec![attribute],
+                ..NodeProto::default()
+            }],
+            output: vec![ValueInfoProto {
+                name: "maps".into(),
+                ..ValueInfoProto::default()
+            }],
+            ..GraphProto::default()
+        }
+    }
+
+    #[test]
+    fn the_maps_become_a_tensor_and_their_keys_names() {
+        let mut graph = zip_map(AttributeProto {
+            name: "classlabels_int64s".into(),
+            ints: vec![3, -1],
+            ..AttributeProto::default()
+        });
+        assert_eq!(unzip(&mut graph).unwrap(), ["3", "-1"]);
+        assert_eq!(graph.node[0].op_type, "Identity");
+        assert_eq!(graph.output[0].r#type, Some(matrix_of_floats(2)));
+    }
+
+    #[test]
+    fn a_zip_map_without_labels_is_no_whole_graph() {
+        let mut graph = zip_map(AttributeProto::default());
+        assert!(unzip(&mut graph).is_err());
+    }
+}
