@@ -58,14 +58,14 @@ impl NodeFixture {
         let (name, s) = (name.to_owned(), text.as_bytes().to_vec());
         let attribute = AttributeProto {
             name,
-            s: s.into(),
+            s,
             ..AttributeProto::default()
         };
         self.with(attribute, AttributeType::String)
     }
 
     pub(super) fn texts(self, name: &str, texts: &[&str]) -> Self {
-        let strings = texts.iter().map(|text| text.as_bytes().to_vec().into()).collect();
+        let strings = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
         let name = name.to_owned();
         self.with(
             AttributeProto {

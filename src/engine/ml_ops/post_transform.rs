@@ -98,10 +98,9 @@ pub(super) fn logistic(score: f32) -> f32 {
 /// constants that ONNX Runtime uses. Not a number outside of 0 to 1.
 pub(super) fn probit(score: f32) -> f32 {
     const A: f32 = 0.147;
-    const PI: f32 = 3.141_59;
     let x = 2.0 * score - 1.0;
     let log = ((1.0 - x) * (1.0 + x)).ln();
-    let half = 2.0 / (PI * A) + 0.5 * log;
+    let half = 2.0 / (std::f32::consts::PI * A) + 0.5 * log;
     let inverse_erf = (-half + (half * half - log / A).sqrt()).sqrt();
     std::f32::consts::SQRT_2 * if x < 0.0 { -inverse_erf } else { inverse_erf }
 }

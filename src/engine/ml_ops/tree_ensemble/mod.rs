@@ -5,6 +5,7 @@
 //! only thing in which the operators differ.
 
 mod classifier;
+mod drafts;
 mod forest;
 mod layout;
 mod numbers;
@@ -383,7 +384,7 @@ mod tests {
                 match &forest.nodes[at] {
                     Node::Leaf(weights) => break weights,
                     Node::Branch(branch) if holds(branch, row[branch.feature as usize].to_f64()) => {
-                        at = branch.yes
+                        at = branch.yes;
                     }
                     Node::Branch(branch) => at = branch.no,
                 }
