@@ -31,7 +31,7 @@ fn rows(count: usize, width: usize) -> Tensor {
 fn schema_of(model: &str) -> Schema {
     let artifact = Artifact::read(&folder(model)).expect("the shipped models are whole");
     let options = LoadOptions { max_batch_size: 64 };
-    let graph = engine::load(&artifact.graph_path, options).expect("the shipped models load");
+    let graph = engine::load(&artifact.graph_path, &options).expect("the shipped models load");
     Schema::new(graph.signature().clone(), &artifact.metadata).expect("the shipped models have a schema")
 }
 
@@ -103,7 +103,8 @@ fn engines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine");
     for (model, width) in MODELS {
         let path = folder(model).join("model.onnx");
-        let graph = engine::load(&path, LoadOptions { max_batch_size: 64 }).expect("the shipped models load");
+        let graph =
+            engine::load(&path, &LoadOptions { max_batch_size: 64 }).expect("the shipped models load");
         graph.warm_up().expect("the shipped models run");
         let mut engine = graph.engine();
         for count in [1, 32] {

@@ -35,6 +35,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Ask one process whether it is ready; exit code 0 or 1
     Health(HealthArgs),
+    /// Load one graph within bounds of memory and time; workers start this for each file
+    #[command(hide = true)]
+    Trial(TrialArgs),
 }
 
 /// What `serve` and `gateway` both take for their gateway.
@@ -103,6 +106,22 @@ pub struct CheckArgs {
     /// Configuration file (TOML)
     #[arg(long, short)]
     pub config: PathBuf,
+}
+
+/// Arguments of `millrace trial`.
+#[derive(Debug, Args)]
+pub struct TrialArgs {
+    /// The graph
+    pub graph: PathBuf,
+    /// How to load it, as JSON
+    #[arg(long)]
+    pub options: String,
+    /// Bytes of address space that this may take
+    #[arg(long)]
+    pub max_memory: u64,
+    /// Milliseconds that this may take
+    #[arg(long)]
+    pub timeout_ms: u64,
 }
 
 /// Arguments of `millrace health`.

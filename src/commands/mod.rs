@@ -6,6 +6,7 @@ mod health;
 mod serve;
 mod start;
 mod train;
+mod trial;
 mod worker;
 
 use std::fmt::Display;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Train(arguments) => train::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
+        Command::Trial(arguments) => trial::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,6 +19,7 @@ use crate::http::signal::Termination;
 use crate::telemetry::logging;
 use crate::worker::Worker;
 use crate::worker::reload::follow;
+use crate::worker::trial::Trial;
 
 pub(super) fn run(arguments: &WorkerArgs) -> Result<(), Failure> {
     let layers = layers()
@@ -62,7 +63,9 @@ async fn serve(
     let shutdown = config.worker.shutdown.clone();
     let address = config.worker.listen;
     let access_log = AccessLog(config.telemetry.access_log);
-    let worker = Worker::new(config.worker, drain.clone())
+    let program = std::env::current_exe().map_err(Failure::failed)?;
+    let trial = Trial::new(program, config.worker.loading.clone());
+    let worker = Worker::new(config.worker, trial, drain.clone())
         .map_err(|error| Failure::usage(format!("worker.models: {error}")))?;
 
     // Bound before the models are loaded: whoever asks meanwhile learns that they are loading.

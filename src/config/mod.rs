@@ -20,7 +20,7 @@ pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
 pub use section::{ConfigError, ConfigErrors};
 pub use telemetry::{LogFormat, TelemetryConfig};
-pub use worker::{BatchingConfig, WorkerConfig};
+pub use worker::{BatchingConfig, LoadingConfig, WorkerConfig};
 
 use std::time::Duration;
 

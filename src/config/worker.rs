@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::Section;
+use super::setting::Bytes;
 use super::{HttpConfig, RepositoryConfig, ServingConfig, ShutdownConfig, VersionPolicy};
 use crate::model::name::is_model_name;
 
@@ -30,12 +31,23 @@ pub struct WorkerConfig {
     pub http: HttpConfig,
     /// How it ends.
     pub shutdown: ShutdownConfig,
+    /// What loading a model may take.
+    pub loading: LoadingConfig,
     /// Batching, where a model has nothing of its own.
     pub batching: BatchingConfig,
     /// Batching of single models, complete: what a model leaves out it has from `batching`.
     pub models_batching: BTreeMap<String, BatchingConfig>,
     /// Versions and labels of the models that the configuration names.
     pub models_serving: BTreeMap<String, ServingConfig>,
+}
+
+/// What it may take to load one model version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadingConfig {
+    /// Address space of the process that tries it, in bytes.
+    pub max_memory: usize,
+    /// How long that may take.
+    pub timeout: Duration,
 }
 
 /// How requests for one model version are batched.
@@ -83,6 +95,7 @@ impl WorkerConfig {
             threads: at_least_one(&mut section, "threads", 1),
             http: HttpConfig::read(&mut section),
             shutdown: ShutdownConfig::read(section.section("shutdown")),
+            loading: LoadingConfig::read(section.section("loading")),
             models_batching,
             models_serving,
             batching,
@@ -109,6 +122,34 @@ fn per_model(
         batching.insert(name, BatchingConfig::read(model, common));
     }
     (batching, serving)
+}
+
+impl Default for LoadingConfig {
+    fn default() -> Self {
+        Self {
+            max_memory: 4 << 30,
+            timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+impl LoadingConfig {
+    fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        let is_enough = |Bytes(memory): &Bytes| *memory >= 64 << 20;
+        let Bytes(max_memory) = section.checked(
+            "max_memory",
+            Bytes(default.max_memory),
+            is_enough,
+            "64MiB or more",
+        );
+        let config = Self {
+            max_memory,
+            timeout: positive(&mut section, "timeout", default.timeout),
+        };
+        section.finish();
+        config
+    }
 }
 
 impl Default for BatchingConfig {

@@ -3,6 +3,7 @@
 //! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
 //! batches there. Which library stands behind them is known only in [`load`]; a second one is a second arm there.
 
+mod inspect;
 mod rows;
 mod tract;
 
@@ -11,6 +12,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::signature::Signature;
 use crate::model::tensor::{Datatype, Tensor, TensorError};
@@ -37,7 +40,7 @@ pub trait Engine: Send {
 }
 
 /// How a graph is loaded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// The most rows that will ever run together.
     pub max_batch_size: usize,
@@ -98,7 +101,7 @@ pub enum EngineError {
 }
 
 /// Loads the graph at `path`.
-pub fn load(path: &Path, options: LoadOptions) -> Result<Arc<dyn Graph>, EngineError> {
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Arc<dyn Graph>, EngineError> {
     contain_panics(|| {
         let graph: Arc<dyn Graph> = Arc::new(tract::TractGraph::load(path, options)?);
         Ok(graph)

@@ -16,6 +16,7 @@ pub mod reload;
 mod router;
 mod served;
 mod statistics;
+pub mod trial;
 mod v2;
 pub mod validation;
 
@@ -28,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::registry::Registry;
 pub use self::registry::{ControlError, IndexEntry, IndexState, Upload, UploadError};
+use self::trial::Trial;
 use crate::api::error::ApiError;
 use crate::config::WorkerConfig;
 use crate::http::drain::{Drain, Phase};
@@ -46,9 +48,9 @@ pub struct Worker {
 
 impl Worker {
     /// Looks which models there are. Nothing is loaded yet.
-    pub fn new(config: WorkerConfig, drain: Drain) -> Result<Arc<Self>, RepositoryError> {
+    pub fn new(config: WorkerConfig, trial: Trial, drain: Drain) -> Result<Arc<Self>, RepositoryError> {
         let metrics = WorkerMetrics::new();
-        let registry = Registry::scan(&config, &metrics)?;
+        let registry = Registry::scan(&config, trial, &metrics)?;
         Ok(Arc::new(Self {
             config: Arc::new(config),
             registry: Arc::new(registry),

@@ -11,6 +11,7 @@ use crate::model::schema::{Schema, SchemaError};
 use crate::telemetry::worker_metrics::WorkerMetrics;
 
 use super::batching::Batcher;
+use super::trial::{Trial, TrialError};
 
 /// A version that answers predictions.
 pub(crate) struct Served {
@@ -36,6 +37,8 @@ pub(crate) enum LoadError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
+    Trial(#[from] TrialError),
+    #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error("its files changed while they were read")]
     Changed,
@@ -56,6 +59,7 @@ impl Served {
         root: &Path,
         folder: &Path,
         config: &BatchingConfig,
+        trial: &Trial,
     ) -> Result<Prepared, LoadError> {
         let artifact = Artifact::read(folder)?;
         let graph_path = artifact.graph_path.canonicalize().map_err(EngineError::from)?;
@@ -65,7 +69,8 @@ impl Served {
         let options = LoadOptions {
             max_batch_size: config.max_batch_size,
         };
-        let graph = engine::load(&graph_path, options)?;
+        trial.pass(&graph_path, &options)?;
+        let graph = engine::load(&graph_path, &options)?;
         let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?;
         contain_panics(|| graph.warm_up())?;
         Ok(Prepared {

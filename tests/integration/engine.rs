@@ -14,7 +14,7 @@ fn load_bytes(bytes: &[u8]) -> Result<Arc<dyn Graph>, EngineError> {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, bytes).expect("a file can be written");
-    load(&path, OPTIONS)
+    load(&path, &OPTIONS)
 }
 
 fn matrix(rows: usize, columns: usize) -> Tensor {
@@ -136,7 +136,7 @@ fn a_file_with_any_byte_flipped_never_panics() {
 
 #[test]
 fn a_file_that_is_not_there_is_told() {
-    let error = load(std::path::Path::new("nowhere/model.onnx"), OPTIONS)
+    let error = load(std::path::Path::new("nowhere/model.onnx"), &OPTIONS)
         .err()
         .unwrap();
     assert!(matches!(error, EngineError::Unreadable(_)), "{error}");

@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::Method;
 use bytes::Bytes;
 use millrace::config::{ServingConfig, VersionPolicy, WorkerConfig};
+use millrace::http::observe::AccessLog;
 use millrace::worker::{ControlError, IndexState, Upload};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::support::client::Client;
@@ -397,6 +400,44 @@ async fn labels_point_at_versions_and_can_be_moved() {
         .post(stable, ONE_ROW)
         .await
         .assert_error(404, "version_not_found");
+}
+
+#[tokio::test]
+async fn operators_move_labels_on_a_listener_of_their_own() {
+    let worker = setup().model("m", &answering(1.0)).start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = Client::new(listener.local_addr().unwrap());
+    let serving = Arc::clone(&worker.worker).serve_admin(listener, AccessLog(false), worker.drain.clone());
+    tokio::spawn(serving);
+    let path = "/admin/models/m/labels/stable";
+    let answer = admin.put(path, &json!({"version": "1"})).await;
+    assert_eq!(answer.assert_ok().json(), json!({"labels": {"stable": "1"}}));
+    assert_eq!(
+        worker.prediction("/models/m/versions/stable/predict").await,
+        Some(1.0)
+    );
+    let two = json!({"version": "2"});
+    admin.put(path, &two).await.assert_error(404, "version_not_found");
+    admin
+        .put("/admin/models/m/labels/7", &two)
+        .await
+        .assert_error(400, "invalid_input");
+    admin
+        .put(path, &json!({"version": "x"}))
+        .await
+        .assert_error(400, "invalid_input");
+    let nobody = "/admin/models/nobody/labels/stable";
+    admin.put(nobody, &two).await.assert_error(404, "model_not_found");
+    let request = admin.request(Method::DELETE, path, "");
+    assert_eq!(
+        admin.send(request).await.assert_ok().json(),
+        json!({"labels": {}})
+    );
+    let client = &worker.client;
+    client
+        .get("/admin/models/m/labels")
+        .await
+        .assert_error(404, "not_found");
 }
 
 #[tokio::test]

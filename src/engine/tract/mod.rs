@@ -19,6 +19,7 @@ use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
 use tract_onnx::{Onnx, onnx};
 
 use self::plans::{Plan, Plans};
+use super::inspect::inspect;
 use super::rows::{buckets, run_rows};
 use super::{Engine, EngineError, Graph, LoadOptions};
 use crate::model::signature::{Batch, Signature};
@@ -42,7 +43,7 @@ pub(super) struct TractGraph {
 
 impl TractGraph {
     /// Reads the ONNX file at `path`, and weights that lie beside it.
-    pub(super) fn load(path: &Path, options: LoadOptions) -> Result<Self, EngineError> {
+    pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Self, EngineError> {
         // Read, not mapped: a mapped file that someone cuts off kills the process.
         let mut file = std::fs::File::open(path)?;
         let file_bytes = file.metadata()?.len();
@@ -53,13 +54,11 @@ impl TractGraph {
             ..onnx()
         };
         let proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
+        let folder = path.canonicalize()?;
+        inspect(&proto, folder.parent().unwrap_or(&folder))?;
         let Some(declared) = &proto.graph else {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
-        // It comes last in most files, so that this also finds those that were cut off shortly before their end.
-        if proto.opset_import.is_empty() {
-            return Err(EngineError::Malformed("it names no operator set".to_owned()));
-        }
         check_operators(&reader, declared)?;
         let graph = parse(&reader, &proto, path)?;
         let input_types = probe::input_types(declared)?;
@@ -69,7 +68,7 @@ impl TractGraph {
             input_types,
             signature,
             plans: Plans::for_graph_of(file_bytes),
-            options,
+            options: options.clone(),
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
         })
     }

@@ -13,6 +13,7 @@ use super::settle::VersionId;
 use crate::config::BatchingConfig;
 use crate::model::repository::{VersionFiles, fingerprint};
 use crate::worker::served::{LoadError, Prepared, Served};
+use crate::worker::trial::Trial;
 
 /// One version to be loaded.
 pub(super) struct Job {
@@ -31,26 +32,26 @@ pub(super) struct Loaded {
 }
 
 /// Starts as many loaders as there are cores. They end once the sender of their jobs is dropped.
-pub(super) fn start_loaders(events: &Sender<Event>) -> io::Result<Sender<Job>> {
+pub(super) fn start_loaders(events: &Sender<Event>, trial: &Trial) -> io::Result<Sender<Job>> {
     let (sender, jobs) = mpsc::channel();
     let jobs = Arc::new(Mutex::new(jobs));
     let loaders = thread::available_parallelism().map_or(1, NonZero::get);
     for loader in 0..loaders {
-        let (jobs, events) = (Arc::clone(&jobs), events.clone());
+        let (jobs, events, trial) = (Arc::clone(&jobs), events.clone(), trial.clone());
         thread::Builder::new()
             .name(format!("load#{loader}"))
-            .spawn(move || work_off(&jobs, &events))?;
+            .spawn(move || work_off(&jobs, &events, &trial))?;
     }
     Ok(sender)
 }
 
-fn work_off(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>) {
+fn work_off(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>, trial: &Trial) {
     stand_back();
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         let begun = Instant::now();
-        let outcome = load(&job);
+        let outcome = load(&job, trial);
         let loaded = Loaded { job, begun, outcome };
         if events.send(Event::Loaded(Box::new(loaded))).is_err() {
             return;
@@ -58,8 +59,8 @@ fn work_off(jobs: &Mutex<Receiver<Job>>, events: &Sender<Event>) {
     }
 }
 
-fn load(job: &Job) -> Result<Prepared, LoadError> {
-    let prepared = Served::prepare(&job.root, &job.files.folder, &job.batching)?;
+fn load(job: &Job, trial: &Trial) -> Result<Prepared, LoadError> {
+    let prepared = Served::prepare(&job.root, &job.files.folder, &job.batching, trial)?;
     // What was read while somebody wrote may be half of this and half of that.
     match fingerprint(&job.root, &job.files.folder) {
         Ok(now) if now == job.files.fingerprint => Ok(prepared),

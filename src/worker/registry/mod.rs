@@ -31,6 +31,7 @@ use self::settle::VersionId;
 use self::upload::Taken;
 pub use self::upload::{Upload, UploadError};
 use super::served::Served;
+use super::trial::Trial;
 use crate::api::error::ApiError;
 use crate::api::models::VersionState;
 use crate::config::WorkerConfig;
@@ -47,6 +48,7 @@ pub(super) struct Registry {
     /// The models that lay in the repository at the start: a worker is not ready before those answer.
     expected: BTreeSet<Arc<str>>,
     allow_uploads: bool,
+    trial: Trial,
     metrics: WorkerMetrics,
     is_closed: AtomicBool,
     is_settled: watch_channel::Sender<bool>,
@@ -102,7 +104,11 @@ pub enum IndexState {
 
 impl Registry {
     /// Looks what there is; nothing is loaded yet.
-    pub(super) fn scan(config: &WorkerConfig, metrics: &WorkerMetrics) -> Result<Self, RepositoryError> {
+    pub(super) fn scan(
+        config: &WorkerConfig,
+        trial: Trial,
+        metrics: &WorkerMetrics,
+    ) -> Result<Self, RepositoryError> {
         let contents = scan(&config.models)?;
         for oddity in &contents.oddities {
             tracing::warn!("model repository: {oddity}");
@@ -133,6 +139,7 @@ impl Registry {
             start: Mutex::new(Some((contents, receiver))),
             expected,
             allow_uploads: config.repository.allow_uploads,
+            trial,
             metrics: metrics.clone(),
             is_closed: AtomicBool::new(false),
             is_settled: watch_channel::Sender::new(false),
@@ -150,7 +157,7 @@ impl Registry {
             contents,
             events,
             sender: self.events.clone(),
-            jobs: start_loaders(&self.events)?,
+            jobs: start_loaders(&self.events, &self.trial)?,
             retired: start_unloader(&self.events)?,
         };
         let keeper = Keeper::new(self, parts);

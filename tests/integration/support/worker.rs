@@ -8,6 +8,7 @@ use millrace::config::{Config, Layers, WorkerConfig};
 use millrace::http::drain::{Drain, Phase};
 use millrace::http::observe::AccessLog;
 use millrace::worker::Worker;
+use millrace::worker::trial::Trial;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -86,9 +87,11 @@ impl Setup {
         let text = format!("[worker]\nmodels = '{own}'\n[worker.shutdown]\ngrace = '10s'\n");
         let config = Config::check(&self.layers.with_text(text)).expect("tests give valid configurations");
         let drain = Drain::new();
+        let program = env!("CARGO_BIN_EXE_millrace").into();
+        let trial = Trial::new(program, config.worker.loading.clone());
         let config = Arc::new(config.worker);
         let worker =
-            Worker::new(WorkerConfig::clone(&config), drain.clone()).expect("the repository is there");
+            Worker::new(WorkerConfig::clone(&config), trial, drain.clone()).expect("the repository is there");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let serving = tokio::spawn(Arc::clone(&worker).serve(listener, AccessLog(false)));
