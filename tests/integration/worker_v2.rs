@@ -1,6 +1,6 @@
 //! The Open Inference Protocol V2 on a worker, beyond what its real clients check (`tests/python/v2_clients.py`).
 
-use axum::http::Method;
+use axum::http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
@@ -22,7 +22,7 @@ fn assert_v2_error(answer: &Answer, status: u16, code: &str) {
     );
 }
 
-fn floats(name: &str, shape: Value, data: Value) -> Value {
+fn floats(name: &str, shape: &Value, data: &Value) -> Value {
     json!({"name": name, "shape": shape, "datatype": "FP32", "data": data})
 }
 
@@ -36,8 +36,14 @@ async fn infer(client: &Client, model: &str, body: &Value) -> Answer {
 async fn infer_bytes(client: &Client, model: &str, body: Vec<u8>, header_length: &str) -> Answer {
     let mut request = client.request(Method::POST, &format!("/v2/models/{model}/infer"), body);
     let headers = request.headers_mut();
-    headers.insert("content-type", "application/octet-stream".parse().unwrap());
-    headers.insert("inference-header-content-length", header_length.parse().unwrap());
+    headers.insert(
+        "content-type",
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(
+        "inference-header-content-length",
+        HeaderValue::from_str(header_length).expect("tests send valid headers"),
+    );
     client.send(request).await
 }
 
@@ -45,8 +51,8 @@ async fn infer_bytes(client: &Client, model: &str, body: Vec<u8>, header_length:
 async fn outputs_come_in_the_order_in_which_they_are_asked_for() {
     let worker = Setup::new().model("pair", &graph::two_inputs()).start().await;
     let inputs = json!([
-        floats("income", json!([2, 1]), json!([10, 20])),
-        floats("age", json!([2, 1]), json!([[1], [2]])),
+        floats("income", &json!([2, 1]), &json!([10, 20])),
+        floats("age", &json!([2, 1]), &json!([[1], [2]])),
     ]);
     let answer = infer(&worker.client, "pair", &json!({"id": "7", "inputs": inputs})).await;
     let expected = json!({"model_name": "pair", "model_version": "1", "id": "7", "outputs": [
@@ -76,7 +82,7 @@ async fn a_raw_request_is_answered_with_bytes_which_may_be_no_numbers() {
     let head: Value = serde_json::from_slice(&answer.body[..length]).unwrap();
     assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 4);
     assert_eq!(answer.body[length..], f32::INFINITY.to_le_bytes());
-    let body = json!({"inputs": [floats("x", json!([1, 1]), json!([0]))]});
+    let body = json!({"inputs": [floats("x", &json!([1, 1]), &json!([0]))]});
     assert_v2_error(&infer(&worker.client, "inverse", &body).await, 500, "internal");
 }
 
@@ -97,7 +103,7 @@ async fn every_refusal_has_the_shape_of_the_protocol() {
         let answer = infer_bytes(client, "copy", b"{}".to_vec(), length).await;
         assert_v2_error(&answer, 400, "invalid_input");
     }
-    let huge = json!({"inputs": [floats("x", json!([1_u64 << 40, 2]), json!([1, 2]))]});
+    let huge = json!({"inputs": [floats("x", &json!([1_u64 << 40, 2]), &json!([1, 2]))]});
     assert_v2_error(&infer(client, "copy", &huge).await, 400, "invalid_input");
     assert_v2_error(&client.get("/v2/nothing").await, 404, "not_found");
     assert_v2_error(&client.get("/v2/models/rose").await, 404, "model_not_found");
@@ -122,7 +128,7 @@ async fn every_refusal_has_the_shape_of_the_protocol() {
 #[tokio::test]
 async fn a_request_that_allows_itself_no_time_is_out_of_it() {
     let worker = Setup::new().model("slow", &graph::slow()).start().await;
-    let body = json!({"inputs": [floats("x", json!([1, 1]), json!([0.5]))], "parameters": {"timeout": 1}});
+    let body = json!({"inputs": [floats("x", &json!([1, 1]), &json!([0.5]))], "parameters": {"timeout": 1}});
     assert_v2_error(
         &infer(&worker.client, "slow", &body).await,
         504,
@@ -143,7 +149,7 @@ async fn a_request_that_allows_itself_no_time_is_out_of_it() {
 #[tokio::test]
 async fn requests_count_in_the_same_metrics_as_native_ones() {
     let worker = Setup::new().model("copy", &graph::identity(1)).start().await;
-    let body = json!({"inputs": [floats("x", json!([3, 1]), json!([1, 2, 3]))]});
+    let body = json!({"inputs": [floats("x", &json!([3, 1]), &json!([1, 2, 3]))]});
     infer(&worker.client, "copy", &body).await.assert_ok();
     let series = r#"millrace_worker_requests_total{code="ok",model="copy"}"#;
     worker.until_metric(series, 1.0).await;
