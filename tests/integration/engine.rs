@@ -55,6 +55,27 @@ fn a_free_batch_takes_any_number_of_rows() {
 }
 
 #[test]
+fn log_sum_exp_is_right_for_numbers_of_any_size() {
+    for (keep, rank) in [(0, 0), (1, 1)] {
+        let graph = graph::Graph::default()
+            .input("x", graph::FLOAT, &[2])
+            .node_with("ReduceLogSumExp", &["x"], "y", &[("keepdims", keep)])
+            .output("y", graph::FLOAT, &[1, 1][..rank])
+            .bytes();
+        let graph = load_bytes(&graph).unwrap();
+        for (row, expected) in [
+            ([-5000.0, -5000.0], -5000.0 + 2_f32.ln()),
+            ([900.0, 0.0], 900.0),
+            ([0.5, 0.5], 0.5 + 2_f32.ln()),
+        ] {
+            let input = Tensor::new(vec![1, 2], Values::F32(row.to_vec())).unwrap();
+            let found = floats(&run(&graph, vec![input])[0])[0];
+            assert!((found - expected).abs() < 1e-3, "{row:?}: {found}");
+        }
+    }
+}
+
+#[test]
 fn fixed_and_baked_batches_run_in_pieces() {
     let fixed = load_bytes(&graph::fixed_batch(3)).unwrap();
     assert_eq!(fixed.signature().batch, Batch::Fixed(3));

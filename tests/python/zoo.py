@@ -39,7 +39,13 @@ from skl2onnx.common.data_types import (
 )
 
 # Models that cannot be served, by name, with what millrace must say of them when it loads them.
-REFUSED = {}
+REFUSED = {
+    # Runs with engine = "onnxruntime".
+    "CountVectorizer": "StringNormalizer",
+    "TfidfVectorizer": "StringNormalizer",
+    "RadiusNeighborsClassifier_binary": "CumSum",
+    "RadiusNeighborsClassifier_names": "CumSum",
+}
 
 ROWS = 12
 START_SECONDS = 60
@@ -106,7 +112,8 @@ def classifiers():
         ensemble.HistGradientBoostingClassifier(max_iter=10, random_state=0),
         ensemble.AdaBoostClassifier(n_estimators=5, random_state=0),
         ensemble.BaggingClassifier(n_estimators=5, random_state=0),
-        ensemble.VotingClassifier([("a", linear_model.LogisticRegression()), ("b", naive_bayes.GaussianNB())], voting="soft"),
+        ensemble.VotingClassifier([("a", linear_model.LogisticRegression()), ("b", naive_bayes.GaussianNB())],
+                                  voting="soft", flatten_transform=False),
         ensemble.StackingClassifier([("a", tree.DecisionTreeClassifier(random_state=0))]),
         naive_bayes.GaussianNB(),
         naive_bayes.BernoulliNB(binarize=2.0),
@@ -135,7 +142,7 @@ def regressors():
         ensemble.AdaBoostRegressor(n_estimators=5, random_state=0),
         ensemble.BaggingRegressor(n_estimators=5, random_state=0),
         neighbors.KNeighborsRegressor(3),
-        neural_network.MLPRegressor((8,), max_iter=50, random_state=0),
+        neural_network.MLPRegressor(hidden_layer_sizes=(8,), max_iter=50, random_state=0),
         gaussian_process.GaussianProcessRegressor(alpha=1.0),
     ]
 
@@ -168,7 +175,9 @@ def builders():
         yield f"{type(model).__name__}_{position}", lambda name, m=model: fitted(m, IRIS, name)
     for dtype in (np.float64, np.int64):
         suffix = np.dtype(dtype).name
-        yield f"LogisticRegression_{suffix}", lambda name, d=dtype: fitted(logistic(), IRIS, name, d)
+        # A ZipMap takes no doubles.
+        zipmap = dtype is not np.float64
+        yield f"LogisticRegression_{suffix}", lambda name, d=dtype, z=zipmap: fitted(logistic(), IRIS, name, d, zipmap=z)
         yield f"LinearRegression_{suffix}", lambda name, d=dtype: fitted(linear_model.LinearRegression(), IRIS, name, d)
         yield f"RandomForestClassifier_{suffix}", lambda name, d=dtype: fitted(
             ensemble.RandomForestClassifier(10, random_state=0), IRIS, name, d)

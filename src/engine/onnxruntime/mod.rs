@@ -59,7 +59,12 @@ fn open(path: &Path, threads: usize) -> Result<(Session, Vec<String>), EngineErr
     let mut model =
         ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
     inspect(&model, folder)?;
-    let classes = model.graph.as_mut().map(zip_map::unzip).transpose()?.unwrap_or_default();
+    let classes = model
+        .graph
+        .as_mut()
+        .map(zip_map::unzip)
+        .transpose()?
+        .unwrap_or_default();
     if !classes.is_empty() {
         file = model.encode_to_vec();
     }
@@ -120,7 +125,9 @@ impl Graph for RuntimeGraph {
 
     fn engine(self: Arc<Self>) -> Box<dyn Engine> {
         // Made here, while the version loads. Where that fails, the first run says why.
-        let session = self.take_spare().or_else(|| open(&self.path, self.threads).ok().map(|(session, _)| session));
+        let session = self
+            .take_spare()
+            .or_else(|| open(&self.path, self.threads).ok().map(|(session, _)| session));
         Box::new(RuntimeEngine { graph: self, session })
     }
 }

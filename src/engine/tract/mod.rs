@@ -5,6 +5,7 @@
 
 mod convert;
 mod declared;
+mod log_sum_exp;
 mod operator;
 mod operators;
 mod plans;
@@ -61,6 +62,7 @@ impl TractGraph {
         };
         let classes = zip_map::unzip(declared)?;
         operators::check(&reader, declared)?;
+        log_sum_exp::stabilise(declared);
         // Before tract reads it: what it says of types that it lacks is hard to understand.
         let input_types = declared::input_types(declared)?;
         let (inputs, outputs) = (
