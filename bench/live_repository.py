@@ -111,7 +111,7 @@ def loads(port):
     """How many versions have become ready so far, as the worker counts them."""
     _, text = ask(port, "/metrics")
     lines = [line for line in text.decode().splitlines() if line.startswith("millrace_worker_model_loads_total")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'outcome="ok"' in line)
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'outcome="loaded"' in line)
 
 
 def wait_for_load(port, before, seconds=120):
