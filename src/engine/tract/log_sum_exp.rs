@@ -12,7 +12,7 @@ pub(super) fn stabilise(graph: &mut GraphProto) {
     let nodes = std::mem::take(&mut graph.node);
     for node in nodes {
         if node.op_type == "ReduceLogSumExp" && node.domain.is_empty() && !node.input.is_empty() {
-            graph.node.extend(stable(node));
+            graph.node.extend(stable(&node));
         } else {
             graph.node.push(node);
         }
@@ -20,7 +20,7 @@ pub(super) fn stabilise(graph: &mut GraphProto) {
 }
 
 /// All reductions of one operator set take their axes alike, so that what said the axes says them still.
-fn stable(node: NodeProto) -> [NodeProto; 5] {
+fn stable(node: &NodeProto) -> [NodeProto; 5] {
     let name = format!("{}.stable", node.output.first().map_or("", String::as_str));
     let part = |part: &str| format!("{name}.{part}");
     let values = node.input[0].clone();
