@@ -8,7 +8,6 @@ use std::sync::{LazyLock, Once};
 use libfuzzer_sys::fuzz_target;
 use millrace::engine::{LoadOptions, load};
 use millrace::model::engine_choice::EngineChoice;
-use millrace::model::engine_choice::EngineChoice;
 use tempfile::TempDir;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder can be made"));
