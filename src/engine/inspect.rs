@@ -9,6 +9,7 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::EngineError;
+use crate::model::tensor::element_count;
 
 /// Names that an error lists.
 const LISTED_NAMES: usize = 5;
@@ -46,7 +47,11 @@ fn inspect_graph(graph: &GraphProto, folder: &Path) -> Result<(), String> {
 
 fn inspect_tensor(tensor: &TensorProto, folder: &Path) -> Result<(), String> {
     let name = &tensor.name;
-    let count = element_count(&tensor.dims)
+    let sizes: Result<Vec<usize>, _> = tensor.dims.iter().map(|&size| size.try_into()).collect();
+    let count = sizes
+        .ok()
+        .and_then(|sizes| element_count(&sizes))
+        .and_then(|count| u64::try_from(count).ok())
         .ok_or_else(|| format!("tensor {name:?} has the impossible shape {:?}", tensor.dims))?;
     if tensor.data_location == Some(DataLocation::External as i32) {
         return inspect_external(tensor, count, folder);
@@ -61,11 +66,6 @@ fn inspect_tensor(tensor: &TensorProto, folder: &Path) -> Result<(), String> {
         "tensor {name:?} of the shape {:?} should hold {count} values and holds {held}",
         tensor.dims
     ))
-}
-
-fn element_count(dims: &[i64]) -> Option<u64> {
-    let mut sizes = dims.iter().map(|&size| u64::try_from(size).ok());
-    sizes.try_fold(1_u64, |count, size| count.checked_mul(size?))
 }
 
 /// Bytes of one element as it lies in a file; none for texts and for types that share bytes.

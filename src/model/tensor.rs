@@ -297,6 +297,14 @@ pub enum TensorError {
     },
 }
 
+/// How many values a tensor of `shape` has; none if nothing could hold them.
+#[must_use]
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size))
+}
+
 /// A shape, and as many values as it asks for. Axis 0 counts rows wherever a function speaks of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -307,10 +315,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of `shape`.
     pub fn new(shape: Vec<usize>, values: Values) -> Result<Self, TensorError> {
-        let product = shape
-            .iter()
-            .try_fold(1_usize, |product, &size| product.checked_mul(size));
-        if product == Some(values.len()) {
+        if element_count(&shape) == Some(values.len()) {
             return Ok(Self { shape, values });
         }
         let count = values.len();

@@ -23,10 +23,3 @@ pub const HEADER_LENGTH: &str = "inference-header-content-length";
 fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidInput, message.into())
 }
-
-/// How many values a tensor of `shape` has; none if nothing could hold them.
-fn count_of(shape: &[usize]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1_usize, |product, &size| product.checked_mul(size))
-}

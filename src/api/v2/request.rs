@@ -8,11 +8,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{HEADER_LENGTH, binary, count_of, data, invalid};
+use super::{HEADER_LENGTH, binary, data, invalid};
 use crate::api::datum::{shortened, shortened_to};
 use crate::api::error::ApiError;
 use crate::api::predict::{MAX_QUOTED, parse_error};
-use crate::model::tensor::{Datatype, Tensor, Values};
+use crate::model::tensor::{Datatype, Tensor, Values, element_count};
 
 /// A body, as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,11 +130,11 @@ pub fn parse_raw(bytes: &[u8], datatype: Datatype, shape: &[Option<usize>]) -> R
         return Err(invalid(message));
     }
     let count = bytes.len() / size;
-    let free = count_of(&known)
+    let free = element_count(&known)
         .filter(|&known| known > 0)
         .map_or(0, |known| count / known);
     let shape: Vec<usize> = shape.iter().map(|size| size.unwrap_or(free)).collect();
-    let count = count_of(&shape).ok_or_else(|| invalid("the shape of the input is too large"))?;
+    let count = element_count(&shape).ok_or_else(|| invalid("the shape of the input is too large"))?;
     let values =
         binary::read(datatype, count, bytes).map_err(|error| invalid(format!("the body {error}")))?;
     Tensor::new(shape, values).map_err(|error| invalid(error.to_string()))
@@ -207,7 +207,7 @@ fn read_input(input: Input<'_>, binary: &mut Binary<'_>) -> Result<NamedTensor, 
     refuse_shared_memory(parameters.shared_memory_region, &quoted)?;
     let datatype = datatype_of(&datatype, &quoted)?;
     let shape = shape_of(&shape, &quoted)?;
-    let Some(count) = count_of(&shape) else {
+    let Some(count) = element_count(&shape) else {
         return Err(invalid(format!(
             "input '{quoted}' has a shape that nothing could fill: {}",
             shortened(&format!("{shape:?}"))
