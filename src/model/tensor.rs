@@ -79,6 +79,26 @@ impl Datatype {
         }
     }
 
+    /// What a value of it is, for people.
+    #[must_use]
+    pub const fn value_in_words(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::U8 => "a whole number from 0 to 255",
+            Self::U16 => "a whole number from 0 to 65535",
+            Self::U32 => "a whole number from 0 to 4294967295",
+            Self::U64 => "a whole number from 0 to 18446744073709551615",
+            Self::I8 => "a whole number from -128 to 127",
+            Self::I16 => "a whole number from -32768 to 32767",
+            Self::I32 => "a whole number of 32 bits",
+            Self::I64 => "a whole number of 64 bits",
+            Self::F16 => "a number in the range of 16-bit floats",
+            Self::F32 => "a number in the range of 32-bit floats",
+            Self::F64 => "a number",
+            Self::Text => "a text",
+        }
+    }
+
     /// Whether it is a floating-point type.
     #[must_use]
     pub const fn is_float(self) -> bool {

@@ -177,18 +177,8 @@ fn whole(number: f64) -> Option<i64> {
 
 const fn expected(datatype: Datatype) -> &'static str {
     match datatype {
-        Datatype::Bool => "true or false",
-        Datatype::U8 => "a whole number from 0 to 255",
-        Datatype::U16 => "a whole number from 0 to 65535",
-        Datatype::U32 => "a whole number from 0 to 4294967295",
+        // Larger ones come as floats.
         Datatype::U64 => "a whole number from 0 to 9223372036854775807",
-        Datatype::I8 => "a whole number from -128 to 127",
-        Datatype::I16 => "a whole number from -32768 to 32767",
-        Datatype::I32 => "a whole number of 32 bits",
-        Datatype::I64 => "a whole number of 64 bits",
-        Datatype::F16 => "a number in the range of 16-bit floats",
-        Datatype::F32 => "a number in the range of 32-bit floats",
-        Datatype::F64 => "a number",
-        Datatype::Text => "a text",
+        _ => datatype.value_in_words(),
     }
 }
