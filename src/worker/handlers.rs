@@ -171,12 +171,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
 }
 
 fn tensor(spec: &TensorSpec) -> TensorEntry {
-    let size = |size: &Option<usize>| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
-    TensorEntry {
-        name: spec.name.clone(),
-        datatype: spec.datatype.to_string(),
-        shape: spec.shape.iter().map(size).collect(),
-    }
+    TensorEntry::new(spec, spec.written_shape())
 }
 
 #[cfg(test)]

@@ -53,11 +53,7 @@ pub(super) async fn models(State(worker): State<Arc<Worker>>) -> Response {
 pub(super) async fn model(State(worker): State<Arc<Worker>>, path: TargetPath) -> Result<Response, ApiError> {
     let served = find(&worker, path)?;
     let signature = &served.schema.signature;
-    let entry = |spec: &TensorSpec| TensorEntry {
-        name: spec.name.clone(),
-        datatype: spec.datatype.to_string(),
-        shape: client_shape(spec, signature),
-    };
+    let entry = |spec: &TensorSpec| TensorEntry::new(spec, client_shape(spec, signature));
     Ok(json(&ModelMetadata {
         name: served.model.to_string(),
         versions: ready_versions(&worker, &served.model),

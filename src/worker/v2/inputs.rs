@@ -107,8 +107,7 @@ fn check_rows(tensors: &[Tensor], signature: &Signature) -> Result<(), ApiError>
 
 /// The shape as clients see it: -1 where a size is free. Axis 0 takes any number of rows wherever it counts them.
 pub(super) fn client_shape(spec: &TensorSpec, signature: &Signature) -> Vec<i64> {
-    let size = |size: &Option<usize>| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
-    let mut shape: Vec<i64> = spec.shape.iter().map(size).collect();
+    let mut shape = spec.written_shape();
     if signature.batch.has_axis()
         && let Some(rows) = shape.first_mut()
     {
