@@ -17,7 +17,7 @@ use super::forward::{Call, Forwarded, forward, refusal};
 use super::proxy_headers;
 use super::snapshot::NoRoute;
 use super::target::Target;
-use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error::ApiError;
 use crate::api::headers;
 use crate::http::body;
 use crate::http::deadline::Deadline;
@@ -117,7 +117,7 @@ fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, Ap
         Ok(Path(TargetPath { model, version })) => Ok(Target { model, version }),
         Err(rejection) => {
             let message = format!("the path is not valid: {}", rejection.body_text());
-            Err(ApiError::new(ErrorCode::InvalidInput, message))
+            Err(ApiError::invalid_input(message))
         }
     }
 }

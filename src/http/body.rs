@@ -44,7 +44,7 @@ pub async fn read(
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let message = format!("the body broke off: {error}");
-                return Err(ApiError::new(ErrorCode::InvalidInput, message));
+                return Err(ApiError::invalid_input(message));
             }
         };
         let Ok(data) = frame.into_data() else { continue };

@@ -15,11 +15,5 @@ pub mod request;
 pub mod response;
 pub mod statistics;
 
-use super::error::{ApiError, ErrorCode};
-
 /// How many bytes of a body are JSON; what follows are the bytes of tensors. Absent: all of them are JSON.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(ErrorCode::InvalidInput, message.into())
-}

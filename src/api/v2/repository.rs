@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::base64;
 use super::request::parse_optional;
-use super::{base64, invalid};
 use crate::api::datum::shortened;
 use crate::api::error::ApiError;
 
@@ -51,7 +51,7 @@ impl LoadRequest {
                 continue;
             }
             let Value::String(text) = value else {
-                return Err(invalid(format!(
+                return Err(ApiError::invalid_input(format!(
                     "the parameter '{}' takes a text",
                     shortened(&name)
                 )));
@@ -60,7 +60,7 @@ impl LoadRequest {
                 None => request.config = Some(text),
                 Some(file) => {
                     let bytes = base64::decode(&text).ok_or_else(|| {
-                        invalid(format!("the parameter '{}' is not base64", shortened(&name)))
+                        ApiError::invalid_input(format!("the parameter '{}' is not base64", shortened(&name)))
                     })?;
                     request.files.push((file.to_owned(), bytes));
                 }

@@ -57,7 +57,7 @@ pub(super) async fn load(
         return Ok(json_bytes(""));
     }
     let message = format!("failed to load '{}': {}", target.name(), failed.join("; "));
-    Err(ApiError::new(ErrorCode::InvalidInput, message))
+    Err(ApiError::invalid_input(message))
 }
 
 /// `POST /v2/repository/models/{model}/unload`: answered once its work is done.
