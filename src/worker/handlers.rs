@@ -18,21 +18,16 @@ use crate::http::reply::{json, json_bytes};
 use crate::model::signature::TensorSpec;
 use crate::telemetry::metrics;
 
-/// `GET /models`
+/// `GET /models`: all models and the states of their versions.
 pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
-    json(&model_list(&worker))
-}
-
-/// All models and the states of their versions.
-fn model_list(worker: &Worker) -> ModelList {
     let catalogue = worker.registry.catalogue();
     let entries = catalogue
         .models
         .iter()
         .map(|(name, versions)| entry(&catalogue, name, versions, worker.drain.is_announced()));
-    ModelList {
+    json(&ModelList {
         models: entries.collect(),
-    }
+    })
 }
 
 /// `GET /models/{model}`
