@@ -20,6 +20,7 @@ use super::target::Target;
 use crate::api::error::ApiError;
 use crate::api::headers;
 use crate::http::body;
+use crate::http::compression::decompressed;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 use crate::http::request_id::RequestId;
@@ -156,11 +157,13 @@ async fn read_call(
         .map(|target| Ok((same_path(&request, &target)?, target)))
         .transpose()?;
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, settings.http.max_body, deadline).await?;
+    let limit = settings.http.max_body;
+    let body = body::read_as_sent(&parts.headers, body, limit, deadline).await?;
     let (path, target) = match named {
         Some(named) => named,
         None => {
-            let target = Target::of_body(&body, settings.default_model.as_deref())?;
+            let readable = decompressed(&parts.headers, body.clone(), limit, deadline).await?;
+            let target = Target::of_body(&readable, settings.default_model.as_deref())?;
             (path_at_worker(target.predict_path(), &target)?, target)
         }
     };

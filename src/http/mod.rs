@@ -2,6 +2,7 @@
 //! where an error becomes an answer.
 
 pub mod body;
+pub mod compression;
 pub mod deadline;
 pub mod drain;
 pub mod observe;

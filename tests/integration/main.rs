@@ -4,6 +4,7 @@ mod support;
 
 mod architecture;
 mod command_line;
+mod compression;
 mod engine;
 mod gateway_admin;
 mod gateway_bad_input;
