@@ -16,6 +16,7 @@ mod gateway_limits;
 mod gateway_metrics;
 mod gateway_process;
 mod gateway_v2;
+mod labels;
 mod logging;
 mod readme;
 mod serve;
