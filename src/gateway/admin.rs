@@ -14,7 +14,7 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{VersionEntry, VersionState};
 use crate::config::{MAX_WEIGHT, PolicyName};
 use crate::http::body;
-use crate::http::reply;
+use crate::http::reply::{self, unreadable_path};
 
 #[derive(Serialize)]
 struct Workers {
@@ -147,7 +147,7 @@ pub async fn change_worker(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|rejection| ApiError::invalid_input(rejection.body_text()))?;
+    let Path(id) = path.map_err(|rejection| unreadable_path(&rejection))?;
     let change: WorkerChange = body::read_small_json(request).await?;
     if change.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
         let message = format!("weight takes a whole number from 0 to {MAX_WEIGHT}");

@@ -23,6 +23,7 @@ use crate::http::body;
 use crate::http::compression::decompressed;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
+use crate::http::reply::unreadable_path;
 use crate::http::request_id::RequestId;
 use crate::http::server::ClientAddress;
 use crate::telemetry::gateway_metrics::GatewayMetrics;
@@ -114,13 +115,8 @@ fn path_at_worker(path: String, target: &Target) -> Result<PathAndQuery, ApiErro
 }
 
 fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, ApiError> {
-    match path {
-        Ok(Path(TargetPath { model, version })) => Ok(Target { model, version }),
-        Err(rejection) => {
-            let message = format!("the path is not valid: {}", rejection.body_text());
-            Err(ApiError::invalid_input(message))
-        }
-    }
+    let Path(TargetPath { model, version }) = path.map_err(|rejection| unreadable_path(&rejection))?;
+    Ok(Target { model, version })
 }
 
 async fn predict(gateway: &Gateway, target: Option<Target>, check: Check, request: Request) -> Response {

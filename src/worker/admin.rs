@@ -9,8 +9,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::Worker;
-use super::router::unreadable_path;
 use crate::api::error::ApiError;
+use crate::http::reply::unreadable_path;
 use crate::http::{body, reply};
 use crate::model::name::{is_label, parse_version};
 

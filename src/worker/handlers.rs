@@ -10,11 +10,10 @@ use serde_json::value::RawValue;
 
 use super::Worker;
 use super::registry::{Catalogue, Slot, Versions, newest_ready};
-use super::router::unreadable_path;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{ModelDetail, ModelEntry, ModelList, TensorEntry, VersionEntry, VersionState};
 use crate::api::openapi;
-use crate::http::reply::{json, json_bytes};
+use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::model::signature::TensorSpec;
 use crate::telemetry::metrics;
 

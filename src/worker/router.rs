@@ -13,9 +13,8 @@ use super::dialect::Dialect;
 use super::native::Native;
 use super::predict::{Target, predict};
 use super::{Worker, admin, handlers, v2};
-use crate::api::error::{ApiError, ErrorCode};
 use crate::http::observe::{AccessLog, observe};
-use crate::http::reply::{unknown_method, unknown_path};
+use crate::http::reply::{unknown_method, unknown_path, unreadable_path};
 
 /// The routes, with the layer that gives every request its id and every error its body.
 pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
@@ -67,9 +66,4 @@ pub(super) async fn predict_by_path<D: Dialect>(
         Ok(Path(target)) => predict::<D>(&worker, target, request).await,
         Err(rejection) => unreadable_path(&rejection).into_response(),
     }
-}
-
-/// Such a path cannot name anything.
-pub(super) fn unreadable_path(rejection: &PathRejection) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, rejection.body_text())
 }

@@ -99,7 +99,7 @@ async fn names_that_no_model_can_have_are_not_found() {
         .client
         .post("/models/%ff/predict", "{}")
         .await
-        .assert_error(400, "invalid_input");
+        .assert_error(404, "not_found");
     still_well(&worker, &gateway).await;
 }
 

@@ -19,6 +19,7 @@ mod gateway_v2;
 mod labels;
 mod logging;
 mod readme;
+mod routes;
 mod serve;
 mod supervisor;
 mod worker_bad_input;

@@ -13,14 +13,13 @@ use crate::api::v2::metadata::{
     LIVE, ModelConfig, ModelMetadata, ModelNames, ModelReady, PLATFORM, READY, SERVER, TensorConfig,
 };
 use crate::api::v2::statistics::Statistics;
-use crate::http::reply::{json, json_bytes};
+use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::Datatype;
 use crate::worker::Worker;
 use crate::worker::handlers::check_ready;
 use crate::worker::predict::Target;
 use crate::worker::registry::Slot;
-use crate::worker::router::unreadable_path;
 use crate::worker::served::Served;
 
 type TargetPath = Result<Path<Target>, PathRejection>;

@@ -11,11 +11,10 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::v2::repository::{IndexEntry, IndexRequest, LoadRequest, State as ModelState};
 use crate::http::body;
 use crate::http::deadline::Deadline;
-use crate::http::reply::{json, json_bytes};
+use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::worker::Worker;
 use crate::worker::predict::Target;
 use crate::worker::registry::{self, ControlError, IndexState, Upload};
-use crate::worker::router::unreadable_path;
 
 /// `POST /v2/repository/index`
 pub(super) async fn index(State(worker): State<Arc<Worker>>, request: Request) -> Result<Response, ApiError> {
