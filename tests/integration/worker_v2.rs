@@ -139,6 +139,28 @@ async fn requests_count_in_the_same_metrics_as_native_ones() {
 }
 
 #[tokio::test]
+async fn a_load_that_fails_is_told_although_the_version_before_answers_on() {
+    let worker = Setup::new()
+        .model("copy", &graph::identity(1))
+        .set("worker.repository.allow_uploads", true)
+        .start()
+        .await;
+    let load = async |parameters: Value| {
+        let body = json!({"parameters": parameters}).to_string();
+        worker.client.post("/v2/repository/models/copy/load", body).await
+    };
+    let answer = load(json!({"config": "{}", "file:1/model.onnx": "YWI="})).await;
+    answer.assert_v2_error(400, "invalid_input");
+    let error = answer.json()["error"].to_string();
+    assert!(error.contains("failed to load 'copy': version 1: "), "{error}");
+    let body = json!({"inputs": [floats("x", &json!([1, 1]), &json!([1]))]});
+    infer(&worker.client, "copy", &body).await.assert_ok();
+    let answer = load(json!({"file:1/model.onnx": "YWI="})).await;
+    answer.assert_v2_error(400, "invalid_input");
+    load(json!({})).await.assert_ok();
+}
+
+#[tokio::test]
 async fn files_in_load_requests_are_refused_where_they_are_not_allowed() {
     let worker = Setup::new().model("copy", &graph::identity(1)).start().await;
     let body = json!({"parameters": {"config": "{}", "file:1/model.onnx": "YWI="}});

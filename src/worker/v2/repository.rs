@@ -47,9 +47,12 @@ pub(super) async fn load(
         .await
         .map_err(|_| Deadline::exceeded("the model was loaded, which goes on"))?
         .map_err(|error| refusal(&error))?;
+    // What answers and has a reason still runs from the files before these.
+    let has_failed =
+        |entry: &&registry::IndexEntry| entry.state == IndexState::Unavailable || !entry.reason.is_empty();
     let failed: Vec<String> = versions
         .iter()
-        .filter(|entry| entry.state == IndexState::Unavailable)
+        .filter(has_failed)
         .map(|entry| format!("version {}: {}", entry.version.unwrap_or_default(), entry.reason))
         .collect();
     if failed.is_empty() {
