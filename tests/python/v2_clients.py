@@ -149,6 +149,18 @@ def check_infer(name, client, address, output):
     check(f"{name}: 1000 rows", result.as_numpy(output).shape == (1000, 3))
 
 
+def check_compression(name, client, output):
+    many = np.repeat(ROWS, 500, axis=0)
+    plain = client.infer("iris", [iris_input(True, many)]).as_numpy(output)
+    for sent, wanted in [("gzip", None), ("deflate", None), (None, "gzip"), (None, "deflate"), ("gzip", "deflate")]:
+        for binary in [True, False]:
+            outputs = [triton.InferRequestedOutput(output, binary_data=binary)]
+            codings = {"request_compression_algorithm": sent, "response_compression_algorithm": wanted}
+            result = client.infer("iris", [iris_input(binary, many)], outputs=outputs, **codings)
+            what = f"{name}: request {sent}, answer {wanted}, {'binary' if binary else 'JSON'}"
+            check(what, np.array_equal(result.as_numpy(output), plain))
+
+
 def check_classification(name, client, output):
     for binary in [True, False]:
         wanted = [triton.InferRequestedOutput(output, binary_data=binary, class_count=2)]
@@ -269,6 +281,7 @@ def check_server(name, address, workers):
         (output,) = [entry["name"] for entry in client.get_model_metadata("iris")["outputs"]]
         attempt(f"{name}: metadata", check_metadata, name, client)
         attempt(f"{name}: inference", check_infer, name, client, address, output)
+        attempt(f"{name}: compression", check_compression, name, client, output)
         attempt(f"{name}: classification", check_classification, name, client, output)
         attempt(f"{name}: statistics", check_statistics, name, client, output)
         attempt(f"{name}: errors", check_errors, name, client, output)
