@@ -1,4 +1,5 @@
-"""Asks a running millrace with the clients of other model servers: NVIDIA's tritonclient and the KServe SDK.
+"""Asks a running millrace with the clients of other model servers: NVIDIA's tritonclient and the KServe SDK; and holds its
+answers against its OpenAPI document.
 
     python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-v2.txt
     .venv/bin/python tests/python/v2_clients.py --millrace target/release/millrace
@@ -23,8 +24,10 @@ from pathlib import Path
 import numpy as np
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
+from jsonschema import Draft202012Validator
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
+from openapi_spec_validator import validate as validate_document
 from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,6 +251,29 @@ async def check_asyncio(name, address, output):
             check(f"{name}: asyncio, 20 at once, {'binary' if binary else 'JSON'}", shapes == {(2, 3)}, shapes)
 
 
+def check_document(name, address):
+    """What `GET /openapi.json` says is a document of its kind, and what this server answers is what it says."""
+    document = ask(f"http://{address}/openapi.json")
+    validate_document(document)
+    check(f"{name}: the document is valid", True, f"{len(document['paths'])} paths")
+    infer = {"inputs": [{"name": "inputs", "shape": [2, 4], "datatype": "FP32", "data": ROWS.tolist()}]}
+    bodies = {"infer": infer, "predict": {"model": "iris", "inputs": ROWS.tolist()}, "index": {}}
+    values = {"{model}": "iris", "{version}": "1", "{repository}": "any"}
+    for path, operations in document["paths"].items():
+        last = path.rsplit("/", 1)[-1]
+        if path.startswith("/admin") or path == "/openapi.json" or last in ["metrics", "load", "unload"]:
+            continue
+        (operation,) = operations.values()
+        for placeholder, value in values.items():
+            path = path.replace(placeholder, value)
+        body = json.dumps(bodies[last]).encode() if last in bodies else None
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        # References lead into the document.
+        validator = Draft202012Validator({**schema, "components": document["components"]})
+        problems = [error.message for error in validator.iter_errors(ask(f"http://{address}{path}", body))]
+        check(f"{name}: {path} answers as the document says", not problems, problems[:3] or "as expected")
+
+
 async def check_kserve(name, address, output):
     url = f"http://{address}"
     async with contextlib.AsyncExitStack() as stack:
@@ -279,6 +305,7 @@ async def check_kserve(name, address, output):
 def check_server(name, address, workers):
     with triton.InferenceServerClient(address) as client:
         (output,) = [entry["name"] for entry in client.get_model_metadata("iris")["outputs"]]
+        attempt(f"{name}: document", check_document, name, address)
         attempt(f"{name}: metadata", check_metadata, name, client)
         attempt(f"{name}: inference", check_infer, name, client, address, output)
         attempt(f"{name}: compression", check_compression, name, client, output)
