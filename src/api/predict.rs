@@ -40,7 +40,7 @@ impl<'a> PredictRequest<'a> {
         // Serde would read the members from a list, in the order in which they are declared here.
         if body.trim_ascii_start().starts_with(b"[") {
             let message = "the body is a list; expected a JSON object with the member `inputs`";
-            return Err(ApiError::new(ErrorCode::InvalidInput, message));
+            return Err(ApiError::invalid_input(message));
         }
         serde_json::from_slice(body).map_err(|error| parse_error(&error))
     }

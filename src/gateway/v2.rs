@@ -117,7 +117,7 @@ async fn read(gateway: &Gateway, request: Request) -> Result<Question, ApiError>
     let body = if parts.method == Method::GET {
         bytes::Bytes::new()
     } else {
-        body::read(&parts.headers, body, settings.http.max_body, deadline).await?
+        body::read_as_sent(&parts.headers, body, settings.http.max_body, deadline).await?
     };
     let path = parts.uri.path().parse();
     Ok(Question {

@@ -79,6 +79,26 @@ impl Datatype {
         }
     }
 
+    /// What a value of it is, for people.
+    #[must_use]
+    pub const fn value_in_words(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::U8 => "a whole number from 0 to 255",
+            Self::U16 => "a whole number from 0 to 65535",
+            Self::U32 => "a whole number from 0 to 4294967295",
+            Self::U64 => "a whole number from 0 to 18446744073709551615",
+            Self::I8 => "a whole number from -128 to 127",
+            Self::I16 => "a whole number from -32768 to 32767",
+            Self::I32 => "a whole number of 32 bits",
+            Self::I64 => "a whole number of 64 bits",
+            Self::F16 => "a number in the range of 16-bit floats",
+            Self::F32 => "a number in the range of 32-bit floats",
+            Self::F64 => "a number",
+            Self::Text => "a text",
+        }
+    }
+
     /// Whether it is a floating-point type.
     #[must_use]
     pub const fn is_float(self) -> bool {
@@ -297,6 +317,14 @@ pub enum TensorError {
     },
 }
 
+/// How many values a tensor of `shape` has; none if nothing could hold them.
+#[must_use]
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size))
+}
+
 /// A shape, and as many values as it asks for. Axis 0 counts rows wherever a function speaks of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -307,10 +335,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of `shape`.
     pub fn new(shape: Vec<usize>, values: Values) -> Result<Self, TensorError> {
-        let product = shape
-            .iter()
-            .try_fold(1_usize, |product, &size| product.checked_mul(size));
-        if product == Some(values.len()) {
+        if element_count(&shape) == Some(values.len()) {
             return Ok(Self { shape, values });
         }
         let count = values.len();

@@ -1,26 +1,11 @@
 //! The Open Inference Protocol V2 on a worker, beyond what its real clients check (`tests/python/v2_clients.py`).
 
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::graph;
 use crate::support::worker::Setup;
-
-/// An error in the protocol's shape; its code stands in a header.
-#[track_caller]
-fn assert_v2_error(answer: &Answer, status: u16, code: &str) {
-    let body = answer.json();
-    assert_eq!(
-        (answer.status.as_u16(), answer.header("x-millrace-error")),
-        (status, code),
-        "{body}"
-    );
-    assert!(
-        body["error"].is_string() && body.as_object().map(serde_json::Map::len) == Some(1),
-        "{body}"
-    );
-}
 
 fn floats(name: &str, shape: &Value, data: &Value) -> Value {
     json!({"name": name, "shape": shape, "datatype": "FP32", "data": data})
@@ -34,17 +19,12 @@ async fn infer(client: &Client, model: &str, body: &Value) -> Answer {
 
 /// A body with `header_length` bytes of JSON.
 async fn infer_bytes(client: &Client, model: &str, body: Vec<u8>, header_length: &str) -> Answer {
-    let mut request = client.request(Method::POST, &format!("/v2/models/{model}/infer"), body);
-    let headers = request.headers_mut();
-    headers.insert(
-        "content-type",
-        HeaderValue::from_static("application/octet-stream"),
-    );
-    headers.insert(
-        "inference-header-content-length",
-        HeaderValue::from_str(header_length).expect("tests send valid headers"),
-    );
-    client.send(request).await
+    let request = client.request(Method::POST, &format!("/v2/models/{model}/infer"), body);
+    let headers = [
+        ("content-type", "application/octet-stream"),
+        ("inference-header-content-length", header_length),
+    ];
+    client.send_with(request, &headers).await
 }
 
 #[tokio::test]
@@ -83,7 +63,9 @@ async fn a_raw_request_is_answered_with_bytes_which_may_be_no_numbers() {
     assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 4);
     assert_eq!(answer.body[length..], f32::INFINITY.to_le_bytes());
     let body = json!({"inputs": [floats("x", &json!([1, 1]), &json!([0]))]});
-    assert_v2_error(&infer(&worker.client, "inverse", &body).await, 500, "internal");
+    infer(&worker.client, "inverse", &body)
+        .await
+        .assert_v2_error(500, "internal");
 }
 
 #[tokio::test]
@@ -101,27 +83,30 @@ async fn every_refusal_has_the_shape_of_the_protocol() {
     }
     for length in ["-1", "five", "9999"] {
         let answer = infer_bytes(client, "copy", b"{}".to_vec(), length).await;
-        assert_v2_error(&answer, 400, "invalid_input");
+        answer.assert_v2_error(400, "invalid_input");
     }
     let huge = json!({"inputs": [floats("x", &json!([1_u64 << 40, 2]), &json!([1, 2]))]});
-    assert_v2_error(&infer(client, "copy", &huge).await, 400, "invalid_input");
-    assert_v2_error(&client.get("/v2/nothing").await, 404, "not_found");
-    assert_v2_error(&client.get("/v2/models/rose").await, 404, "model_not_found");
-    assert_v2_error(
-        &client.get("/v2/models/copy/infer").await,
-        405,
-        "method_not_allowed",
-    );
-    assert_v2_error(
-        &client.post("/v2/models/copy/infer", vec![b' '; 5000]).await,
-        413,
-        "payload_too_large",
-    );
-    let mut request = client.request(Method::POST, "/v2/models/copy/infer", "{}");
-    request
-        .headers_mut()
-        .insert("content-type", "text/plain".parse().unwrap());
-    assert_v2_error(&client.send(request).await, 415, "unsupported_media_type");
+    infer(client, "copy", &huge)
+        .await
+        .assert_v2_error(400, "invalid_input");
+    client.get("/v2/nothing").await.assert_v2_error(404, "not_found");
+    client
+        .get("/v2/models/rose")
+        .await
+        .assert_v2_error(404, "model_not_found");
+    client
+        .get("/v2/models/copy/infer")
+        .await
+        .assert_v2_error(405, "method_not_allowed");
+    client
+        .post("/v2/models/copy/infer", vec![b' '; 5000])
+        .await
+        .assert_v2_error(413, "payload_too_large");
+    let request = client.request(Method::POST, "/v2/models/copy/infer", "{}");
+    client
+        .send_with(request, &[("content-type", "text/plain")])
+        .await
+        .assert_v2_error(415, "unsupported_media_type");
     client.get("/nothing").await.assert_error(404, "not_found");
 }
 
@@ -129,11 +114,9 @@ async fn every_refusal_has_the_shape_of_the_protocol() {
 async fn a_request_that_allows_itself_no_time_is_out_of_it() {
     let worker = Setup::new().model("slow", &graph::slow()).start().await;
     let body = json!({"inputs": [floats("x", &json!([1, 1]), &json!([0.5]))], "parameters": {"timeout": 1}});
-    assert_v2_error(
-        &infer(&worker.client, "slow", &body).await,
-        504,
-        "deadline_exceeded",
-    );
+    infer(&worker.client, "slow", &body)
+        .await
+        .assert_v2_error(504, "deadline_exceeded");
     let statistics = worker
         .client
         .get("/v2/models/slow/stats")
@@ -156,6 +139,28 @@ async fn requests_count_in_the_same_metrics_as_native_ones() {
 }
 
 #[tokio::test]
+async fn a_load_that_fails_is_told_although_the_version_before_answers_on() {
+    let worker = Setup::new()
+        .model("copy", &graph::identity(1))
+        .set("worker.repository.allow_uploads", true)
+        .start()
+        .await;
+    let load = async |parameters: Value| {
+        let body = json!({"parameters": parameters}).to_string();
+        worker.client.post("/v2/repository/models/copy/load", body).await
+    };
+    let answer = load(json!({"config": "{}", "file:1/model.onnx": "YWI="})).await;
+    answer.assert_v2_error(400, "invalid_input");
+    let error = answer.json()["error"].to_string();
+    assert!(error.contains("failed to load 'copy': version 1: "), "{error}");
+    let body = json!({"inputs": [floats("x", &json!([1, 1]), &json!([1]))]});
+    infer(&worker.client, "copy", &body).await.assert_ok();
+    let answer = load(json!({"file:1/model.onnx": "YWI="})).await;
+    answer.assert_v2_error(400, "invalid_input");
+    load(json!({})).await.assert_ok();
+}
+
+#[tokio::test]
 async fn files_in_load_requests_are_refused_where_they_are_not_allowed() {
     let worker = Setup::new().model("copy", &graph::identity(1)).start().await;
     let body = json!({"parameters": {"config": "{}", "file:1/model.onnx": "YWI="}});
@@ -163,7 +168,7 @@ async fn files_in_load_requests_are_refused_where_they_are_not_allowed() {
         .client
         .post("/v2/repository/models/copy/load", body.to_string())
         .await;
-    assert_v2_error(&answer, 403, "forbidden");
+    answer.assert_v2_error(403, "forbidden");
     let index = worker
         .client
         .post("/v2/repository/index", "")

@@ -58,13 +58,7 @@ fn open(path: &Path, threads: usize) -> Result<(Session, Vec<String>), EngineErr
     let mut file = std::fs::read(&path)?;
     let mut model =
         ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
-    inspect(&model, folder)?;
-    let classes = model
-        .graph
-        .as_mut()
-        .map(zip_map::unzip)
-        .transpose()?
-        .unwrap_or_default();
+    let classes = zip_map::unzip(inspect(&mut model, folder)?)?;
     if !classes.is_empty() {
         file = model.encode_to_vec();
     }

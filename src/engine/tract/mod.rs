@@ -56,10 +56,7 @@ impl TractGraph {
         let reader = operators::reader();
         let mut proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
         let folder = path.canonicalize()?;
-        inspect(&proto, folder.parent().unwrap_or(&folder))?;
-        let Some(declared) = &mut proto.graph else {
-            return Err(EngineError::Malformed("it holds no graph".to_owned()));
-        };
+        let declared = inspect(&mut proto, folder.parent().unwrap_or(&folder))?;
         let classes = zip_map::unzip(declared)?;
         operators::check(&reader, declared)?;
         log_sum_exp::stabilise(declared);

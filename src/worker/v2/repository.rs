@@ -11,11 +11,10 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::v2::repository::{IndexEntry, IndexRequest, LoadRequest, State as ModelState};
 use crate::http::body;
 use crate::http::deadline::Deadline;
-use crate::http::reply::{json, json_bytes};
+use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::worker::Worker;
 use crate::worker::predict::Target;
 use crate::worker::registry::{self, ControlError, IndexState, Upload};
-use crate::worker::router::unreadable_path;
 
 /// `POST /v2/repository/index`
 pub(super) async fn index(State(worker): State<Arc<Worker>>, request: Request) -> Result<Response, ApiError> {
@@ -48,16 +47,19 @@ pub(super) async fn load(
         .await
         .map_err(|_| Deadline::exceeded("the model was loaded, which goes on"))?
         .map_err(|error| refusal(&error))?;
+    // What answers and has a reason still runs from the files before these.
+    let has_failed =
+        |entry: &&registry::IndexEntry| entry.state == IndexState::Unavailable || !entry.reason.is_empty();
     let failed: Vec<String> = versions
         .iter()
-        .filter(|entry| entry.state == IndexState::Unavailable)
+        .filter(has_failed)
         .map(|entry| format!("version {}: {}", entry.version.unwrap_or_default(), entry.reason))
         .collect();
     if failed.is_empty() {
         return Ok(json_bytes(""));
     }
     let message = format!("failed to load '{}': {}", target.name(), failed.join("; "));
-    Err(ApiError::new(ErrorCode::InvalidInput, message))
+    Err(ApiError::invalid_input(message))
 }
 
 /// `POST /v2/repository/models/{model}/unload`: answered once its work is done.

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::Validation;
-use super::refusal::{Place, invalid, ragged};
+use super::refusal::{Place, ragged};
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
 use crate::model::schema::Names;
@@ -36,7 +36,7 @@ impl<'a> Column<'a> {
         // The first row has settled every axis.
         let sizes = self.row_shape.into_iter().map(|size| size.unwrap_or(0));
         let shape = std::iter::once(rows).chain(sizes).collect();
-        Tensor::new(shape, self.values).map_err(|error| invalid(error.to_string()))
+        Tensor::new(shape, self.values).map_err(|error| ApiError::invalid_input(error.to_string()))
     }
 }
 
@@ -63,7 +63,7 @@ impl Validation<'_> {
         };
         let declared = self.schema.signature.row_shape(column.spec)[axis];
         if items.is_empty() && declared.is_none() {
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "{place} is an empty list; expected 1 value or more"
             )));
         }
@@ -148,7 +148,7 @@ pub(super) fn push(
     }
     let feature = feature.map(|name| format!(" ({name})")).unwrap_or_default();
     let expected = expected(column.values.datatype());
-    Err(invalid(format!(
+    Err(ApiError::invalid_input(format!(
         "{place}{feature} is {}; expected {expected}",
         datum.describe()
     )))
@@ -177,18 +177,8 @@ fn whole(number: f64) -> Option<i64> {
 
 const fn expected(datatype: Datatype) -> &'static str {
     match datatype {
-        Datatype::Bool => "true or false",
-        Datatype::U8 => "a whole number from 0 to 255",
-        Datatype::U16 => "a whole number from 0 to 65535",
-        Datatype::U32 => "a whole number from 0 to 4294967295",
+        // Larger ones come as floats.
         Datatype::U64 => "a whole number from 0 to 9223372036854775807",
-        Datatype::I8 => "a whole number from -128 to 127",
-        Datatype::I16 => "a whole number from -32768 to 32767",
-        Datatype::I32 => "a whole number of 32 bits",
-        Datatype::I64 => "a whole number of 64 bits",
-        Datatype::F16 => "a number in the range of 16-bit floats",
-        Datatype::F32 => "a number in the range of 32-bit floats",
-        Datatype::F64 => "a number",
-        Datatype::Text => "a text",
+        _ => datatype.value_in_words(),
     }
 }

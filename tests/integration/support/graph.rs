@@ -82,6 +82,27 @@ impl Graph {
     }
 
     /// The bytes of `model.onnx`.
+    /// An If, with a graph for either case; each puts out one value.
+    pub(crate) fn branch(mut self, condition: &str, then: Self, otherwise: Self, output: &str) -> Self {
+        let attribute = |name: &str, Self(graph): Self| AttributeProto {
+            name: name.into(),
+            r#type: attribute_proto::AttributeType::Graph.into(),
+            g: Some(graph),
+            ..AttributeProto::default()
+        };
+        self.0.node.push(NodeProto {
+            op_type: "If".into(),
+            input: vec![condition.into()],
+            output: vec![output.into()],
+            attribute: vec![
+                attribute("then_branch", then),
+                attribute("else_branch", otherwise),
+            ],
+            ..NodeProto::default()
+        });
+        self
+    }
+
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         self.0.name = "test".into();
         let model = ModelProto {
