@@ -9,3 +9,4 @@ pub mod reply;
 pub mod request_id;
 pub mod server;
 pub mod signal;
+pub mod upload;

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::support::client::Answer;
 use crate::support::fake_worker::{Behaviour, FakeWorker};
 use crate::support::gateway::Setup;
+use crate::support::wait::until;
 
 #[track_caller]
 fn assert_v2_error(answer: &Answer, status: u16, code: &str) {
@@ -68,7 +69,7 @@ async fn the_gateways_own_refusals_have_the_shape_of_the_protocol() {
     assert_v2_error(&client.get("/v2/nothing").await, 404, "not_found");
     worker.hold();
     let held = tokio::spawn(async move { client.post("/v2/models/iris/infer", "{}").await });
-    crate::support::wait::until("one is inside", || worker.inside() == 1).await;
+    until("one is inside", || worker.inside() == 1).await;
     let refused = gateway.client.post("/v2/models/iris/infer", "{}").await;
     assert_v2_error(&refused, 429, "overloaded");
     assert_eq!(refused.header("retry-after"), "1");
@@ -91,6 +92,34 @@ async fn repository_calls_reach_every_worker_and_name_those_that_failed() {
         answer.json(),
         json!({"error": "1 of 2 workers failed: b: broken file"})
     );
+}
+
+#[tokio::test]
+async fn a_load_has_a_time_and_a_size_of_its_own() {
+    let [worker] = FakeWorker::start_many().await;
+    let gateway = Setup::over(&[&worker])
+        .set("gateway.deadline", "50ms")
+        .set("gateway.max_body", "1KiB")
+        .set("gateway.repository.max_upload", "4KiB")
+        .start()
+        .await;
+    let path = "/v2/repository/models/iris/load";
+    let client = gateway.client.clone();
+    worker.hold();
+    let loading = tokio::spawn(async move { client.post(path, " ".repeat(4 << 10)).await });
+    until("the worker loads", || worker.inside() == 1).await;
+    let other = gateway.client.post(path, " ".repeat(2 << 10)).await;
+    assert_v2_error(&other, 429, "overloaded");
+    let unload = "/v2/repository/models/iris/unload";
+    // No answer in time is none: it is not known what the worker did.
+    assert_v2_error(&gateway.client.post(unload, "{}").await, 503, "no_worker");
+    worker.release();
+    loading.await.unwrap().assert_ok();
+    let large = " ".repeat((4 << 10) + 1);
+    let refused = gateway.client.post(path, large).await;
+    assert_v2_error(&refused, 413, "payload_too_large");
+    let refused = gateway.client.post(unload, " ".repeat(2 << 10)).await;
+    assert_v2_error(&refused, 413, "payload_too_large");
 }
 
 #[tokio::test]
