@@ -65,7 +65,7 @@ pub async fn read_as_sent(
             linger(body);
             return Err(too_large(limit));
         }
-        whole.push(data);
+        whole.push(data, declared_length(headers));
     }
 }
 
@@ -142,10 +142,15 @@ impl Chunks {
         self.first.len() + self.joined.len()
     }
 
-    fn push(&mut self, data: Bytes) {
+    /// Adds a chunk to a body that declares to be so long, within the limit.
+    fn push(&mut self, data: Bytes, declared: Option<u64>) {
         if self.len() == 0 {
             self.first = data;
             return;
+        }
+        if self.joined.is_empty() {
+            let declared = declared.and_then(|length| usize::try_from(length).ok());
+            self.joined.reserve(declared.unwrap_or(0));
         }
         self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         self.joined.extend_from_slice(&data);

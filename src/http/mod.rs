@@ -12,3 +12,4 @@ pub mod request_id;
 pub(crate) mod route_list;
 pub mod server;
 pub mod signal;
+pub mod upload;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::support::fake_worker::{Behaviour, FakeWorker};
 use crate::support::gateway::Setup;
+use crate::support::wait::until;
 
 #[tokio::test]
 async fn bodies_and_their_headers_pass_untouched() {
@@ -53,7 +54,7 @@ async fn the_gateways_own_refusals_have_the_shape_of_the_protocol() {
     client.get("/v2/nothing").await.assert_v2_error(404, "not_found");
     worker.hold();
     let held = tokio::spawn(async move { client.post("/v2/models/iris/infer", "{}").await });
-    crate::support::wait::until("one is inside", || worker.inside() == 1).await;
+    until("one is inside", || worker.inside() == 1).await;
     let refused = gateway.client.post("/v2/models/iris/infer", "{}").await;
     refused.assert_v2_error(429, "overloaded");
     assert_eq!(refused.header("retry-after"), "1");
@@ -76,6 +77,38 @@ async fn repository_calls_reach_every_worker_and_name_those_that_failed() {
         answer.json(),
         json!({"error": "1 of 2 workers failed: b: broken file"})
     );
+}
+
+#[tokio::test]
+async fn a_load_has_a_time_and_a_size_of_its_own() {
+    let [worker] = FakeWorker::start_many().await;
+    let gateway = Setup::over(&[&worker])
+        .set("gateway.deadline", "50ms")
+        .set("gateway.max_body", "1KiB")
+        .set("gateway.repository.max_upload", "4KiB")
+        .start()
+        .await;
+    let path = "/v2/repository/models/iris/load";
+    let client = gateway.client.clone();
+    worker.hold();
+    let loading = tokio::spawn(async move { client.post(path, " ".repeat(4 << 10)).await });
+    until("the worker loads", || worker.inside() == 1).await;
+    let other = gateway.client.post(path, " ".repeat(2 << 10)).await;
+    other.assert_v2_error(429, "overloaded");
+    let unload = "/v2/repository/models/iris/unload";
+    // No answer in time is none: it is not known what the worker did.
+    gateway
+        .client
+        .post(unload, "{}")
+        .await
+        .assert_v2_error(503, "no_worker");
+    worker.release();
+    loading.await.unwrap().assert_ok();
+    let large = " ".repeat((4 << 10) + 1);
+    let refused = gateway.client.post(path, large).await;
+    refused.assert_v2_error(413, "payload_too_large");
+    let refused = gateway.client.post(unload, " ".repeat(2 << 10)).await;
+    refused.assert_v2_error(413, "payload_too_large");
 }
 
 #[tokio::test]

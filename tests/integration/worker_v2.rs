@@ -180,3 +180,71 @@ async fn files_in_load_requests_are_refused_where_they_are_not_allowed() {
         json!([{"name": "copy", "version": "1", "state": "READY", "reason": ""}])
     );
 }
+
+#[tokio::test]
+async fn an_upload_has_a_time_and_a_size_of_its_own() {
+    let graph = graph::linear(&[1.0; 600], 7.0);
+    let encoded = base64(&graph);
+    let body = json!({"parameters": {"config": "{}", "file:1/model.onnx": encoded}}).to_string();
+    assert!((2 << 10..8 << 10).contains(&body.len()), "{}", body.len());
+    let allowing = |allowed: bool| {
+        Setup::new()
+            .set("worker.deadline", "1ms")
+            .set("worker.max_body", "1KiB")
+            .set("worker.repository.max_upload", "8KiB")
+            .set("worker.repository.allow_uploads", allowed)
+            .model("copy", &graph::identity(1))
+    };
+    let worker = allowing(true).start().await;
+    let path = "/v2/repository/models/large/load";
+    worker.client.post(path, body.clone()).await.assert_ok();
+    let ready = worker.client.get("/v2/models/large/ready").await;
+    ready.assert_ok();
+    let refused = worker.client.post(path, " ".repeat(9 << 10)).await;
+    refused.assert_v2_error(413, "payload_too_large");
+    let refused = worker
+        .client
+        .post("/v2/models/large/infer", " ".repeat(2 << 10))
+        .await;
+    refused.assert_v2_error(413, "payload_too_large");
+    let mut hurried = worker.client.request(Method::POST, path, body.clone());
+    hurried
+        .headers_mut()
+        .insert("x-request-timeout-ms", "1".parse().unwrap());
+    worker
+        .client
+        .send(hurried)
+        .await
+        .assert_v2_error(504, "deadline_exceeded");
+
+    let worker = allowing(false).start().await;
+    worker
+        .client
+        .post(path, body)
+        .await
+        .assert_v2_error(413, "payload_too_large");
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let padded = [
+            0,
+            group[0],
+            *group.get(1).unwrap_or(&0),
+            *group.get(2).unwrap_or(&0),
+        ];
+        let bits = u32::from_be_bytes(padded);
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= group.len() {
+                char::from(DIGITS[value as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::error::{ApiError, ErrorCode};
@@ -32,17 +33,24 @@ pub(super) async fn load(
     request: Request,
 ) -> Result<Response, ApiError> {
     let Path(target) = path.map_err(|rejection| unreadable_path(&rejection))?;
-    let (body, deadline) = read(&worker, request).await?;
-    let asked = LoadRequest::parse(&body)?;
-    let upload = (asked.config.is_some() || !asked.files.is_empty()).then(|| Upload {
-        config: asked.config,
-        files: asked
-            .files
-            .into_iter()
-            .map(|(name, bytes)| (name, bytes.into()))
-            .collect(),
-    });
-    let loading = worker.registry.load_model(target.name(), upload);
+    let (head, body) = request.into_parts();
+    let config = &worker.config;
+    let time = config.loading.timeout + config.deadline;
+    let deadline = Deadline::of_request(&head.headers, time, Instant::now())?;
+    let usual = config.http.max_body;
+    let most = if config.repository.allow_uploads {
+        config.repository.max_upload
+    } else {
+        usual
+    };
+    let uploaded = worker
+        .uploads
+        .read(&head.headers, body, (usual, most), deadline)
+        .await?;
+    // Large ones take a while, which is no work for the network's threads.
+    let parsing = spawn_blocking(move || (LoadRequest::parse(&uploaded.body), uploaded.without_body()));
+    let (asked, _room) = parsing.await.map_err(|_| refusal(&ControlError::Closed))?;
+    let loading = worker.registry.load_model(target.name(), upload(asked?));
     let versions = timeout_at(deadline.0, loading)
         .await
         .map_err(|_| Deadline::exceeded("the model was loaded, which goes on"))?
@@ -60,6 +68,16 @@ pub(super) async fn load(
     }
     let message = format!("failed to load '{}': {}", target.name(), failed.join("; "));
     Err(ApiError::invalid_input(message))
+}
+
+/// What a load request brings, where it brings anything.
+fn upload(asked: LoadRequest) -> Option<Upload> {
+    let brings_anything = asked.config.is_some() || !asked.files.is_empty();
+    let files = asked.files.into_iter();
+    brings_anything.then(|| Upload {
+        config: asked.config,
+        files: files.map(|(name, bytes)| (name, bytes.into())).collect(),
+    })
 }
 
 /// `POST /v2/repository/models/{model}/unload`: answered once its work is done.
