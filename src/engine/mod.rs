@@ -3,6 +3,7 @@
 //! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
 //! batches there. Which library stands behind them is known only in [`load`].
 
+mod file;
 mod inspect;
 mod ml_ops;
 mod onnxruntime;

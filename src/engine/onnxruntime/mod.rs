@@ -15,13 +15,12 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, ValueType};
 use prost::Message;
-use tract_onnx::pb::ModelProto;
 
 pub use self::library::{LibraryError, load_library};
 use super::inspect::inspect;
 use super::probe::{self, Found};
 use super::rows::{Padding, run_rows, zeros};
-use super::{Engine, EngineError, Graph, zip_map};
+use super::{Engine, EngineError, Graph, file, zip_map};
 use crate::model::engine_choice::RuntimeLibrary;
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::{Tensor, Values};
@@ -54,10 +53,8 @@ pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Grap
 fn open(path: &Path, threads: usize) -> Result<(Session, Vec<String>), EngineError> {
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(&path);
-    // Read, not mapped, like the other engine: a mapped file that someone cuts off kills the process.
-    let mut file = std::fs::read(&path)?;
-    let mut model =
-        ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
+    let mut file = file::read(&path)?;
+    let mut model = file::decode(&file)?;
     let classes = zip_map::unzip(inspect(&mut model, folder)?)?;
     if !classes.is_empty() {
         file = model.encode_to_vec();

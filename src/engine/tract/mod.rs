@@ -15,16 +15,14 @@ use std::sync::Arc;
 
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, TypedModel,
-};
+use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, InferenceModelExt, TypedModel};
 use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
 use super::probe::Probed;
 use super::rows::{Padding, buckets, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe, zip_map};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, file, probe, zip_map};
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
 
@@ -50,11 +48,11 @@ pub(super) struct TractGraph {
 impl TractGraph {
     /// Reads the ONNX file at `path`, and weights that lie beside it.
     pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Self, EngineError> {
-        // Read, not mapped: a mapped file that someone cuts off kills the process.
-        let mut file = std::fs::File::open(path)?;
-        let file_bytes = file.metadata()?.len();
+        let file = file::read(path)?;
+        let file_bytes = file.len() as u64;
+        let mut proto = file::decode(&file)?;
+        drop(file);
         let reader = operators::reader();
-        let mut proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
         let folder = path.canonicalize()?;
         let declared = inspect(&mut proto, folder.parent().unwrap_or(&folder))?;
         let classes = zip_map::unzip(declared)?;
