@@ -153,12 +153,15 @@ impl Serialize for Nested<'_> {
             Slice::F32(values) => nest(self.shape, values).serialize(serializer),
             Slice::F64(values) => nest(self.shape, values).serialize(serializer),
             Slice::Text(values) => nest(self.shape, values).serialize(serializer),
-            Slice::F16(values) => {
-                let singles: Vec<f32> = values.iter().copied().map(f32::from).collect();
-                nest(self.shape, &singles).serialize(serializer)
-            }
+            Slice::F16(values) => nest(self.shape, &singles(values)).serialize(serializer),
+            Slice::BF16(values) => nest(self.shape, &singles(values)).serialize(serializer),
         }
     }
+}
+
+/// Half floats are written as the single ones that they are.
+fn singles<T: Copy + Into<f32>>(halves: &[T]) -> Vec<f32> {
+    halves.iter().copied().map(Into::into).collect()
 }
 
 struct Nest<'a, T> {

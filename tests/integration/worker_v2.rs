@@ -68,6 +68,80 @@ async fn a_raw_request_is_answered_with_bytes_which_may_be_no_numbers() {
         .assert_v2_error(500, "internal");
 }
 
+/// Sends one input as bytes and asks for bytes; those of the only output.
+async fn bytes_back(client: &Client, model: &str, mut input: Value, bytes: &[u8]) -> Vec<u8> {
+    input["parameters"] = json!({"binary_data_size": bytes.len()});
+    let head = json!({"inputs": [input], "parameters": {"binary_data_output": true}}).to_string();
+    let body = [head.as_bytes(), bytes].concat();
+    let answer = infer_bytes(client, model, body, &head.len().to_string()).await;
+    let length = answer.assert_ok().header("inference-header-content-length");
+    answer.body[length.parse().expect("a number")..].to_vec()
+}
+
+#[tokio::test]
+async fn what_json_has_no_words_for_passes_as_bytes() {
+    let worker = Setup::new()
+        .model("copy", &graph::identity(1))
+        .model("texts", &graph::texts())
+        .start()
+        .await;
+    let numbers = [f32::NAN, f32::NEG_INFINITY, -0.0].map(f32::to_le_bytes).concat();
+    let input = json!({"name": "x", "shape": [3, 1], "datatype": "FP32"});
+    assert_eq!(
+        bytes_back(&worker.client, "copy", input.clone(), &numbers).await,
+        numbers
+    );
+    let head = json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}]});
+    let head = head.to_string();
+    let body = [head.as_bytes(), &f32::NAN.to_le_bytes()].concat();
+    let answer = infer_bytes(&worker.client, "copy", body, &head.len().to_string()).await;
+    answer.assert_v2_error(500, "internal");
+    let texts = "\0\0\0\0\x07\0\0\0größe\0\0\0\0".as_bytes();
+    let input = json!({"name": "x", "shape": [3, 1], "datatype": "BYTES"});
+    assert_eq!(bytes_back(&worker.client, "texts", input, texts).await, texts);
+    let input = json!({"name": "x", "shape": [3, 1], "datatype": "BYTES", "data": ["", "größe", "a\0b"]});
+    let answer = infer(&worker.client, "texts", &json!({"inputs": [input]})).await;
+    assert_eq!(
+        answer.assert_ok().json()["outputs"][0]["data"],
+        json!(["", "größe", "a\0b"])
+    );
+}
+
+#[tokio::test]
+async fn empty_tensors_are_refused_in_every_form() {
+    let worker = Setup::new()
+        .model("copy", &graph::identity(1))
+        .model("sum", &graph::sequence_sum())
+        .start()
+        .await;
+    for (model, shape) in [
+        ("copy", json!([0, 1])),
+        ("sum", json!([2, 0])),
+        ("sum", json!([0, 0])),
+    ] {
+        let answer = infer(
+            &worker.client,
+            model,
+            &json!({"inputs": [floats("x", &shape, &json!([]))]}),
+        )
+        .await;
+        answer.assert_v2_error(400, "invalid_input");
+        let error = answer.json()["error"].to_string();
+        assert!(
+            error.contains("is empty") && error.contains("expected 1 or more"),
+            "{error}"
+        );
+        let input =
+            json!({"name": "x", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": 0}});
+        let head = json!({"inputs": [input]}).to_string();
+        let length = head.len().to_string();
+        let answer = infer_bytes(&worker.client, model, head.into_bytes(), &length).await;
+        answer.assert_v2_error(400, "invalid_input");
+    }
+    let answer = infer_bytes(&worker.client, "sum", Vec::new(), "0").await;
+    answer.assert_v2_error(400, "invalid_input");
+}
+
 #[tokio::test]
 async fn every_refusal_has_the_shape_of_the_protocol() {
     let worker = Setup::new()

@@ -21,6 +21,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
@@ -195,6 +196,8 @@ def check_statistics(name, client, output):
 def check_errors(name, client, output):
     wrong = triton.InferInput("inputs", [1, 4], "FP64")
     wrong.set_data_from_numpy(np.zeros((1, 4)))
+    brain = triton.InferInput("inputs", [1, 4], "BF16")
+    brain.set_data_from_numpy(np.zeros((1, 4), dtype=ml_dtypes.bfloat16))
     named = triton.InferInput("flower", [1, 4], "FP32")
     named.set_data_from_numpy(np.zeros((1, 4), dtype=np.float32))
     narrow = iris_input(True, np.zeros((2, 3), dtype=np.float32))
@@ -202,6 +205,7 @@ def check_errors(name, client, output):
     unknown = [triton.InferRequestedOutput("colour")]
     for what, status, part, call in [
         ("a wrong datatype", 400, "data-type is 'FP64', model expects 'FP32'", lambda: client.infer("iris", [wrong])),
+        ("BF16 where the model takes FP32", 400, "data-type is 'BF16', model expects 'FP32'", lambda: client.infer("iris", [brain])),
         ("a wrong shape", 400, "expected [-1, 4], got [2, 3]", lambda: client.infer("iris", [narrow])),
         ("no rows", 400, "is empty", lambda: client.infer("iris", [nothing])),
         ("an unknown input", 400, "unexpected inference input 'flower'", lambda: client.infer("iris", [named])),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::model::tensor::{Datatype, Values};
@@ -29,6 +29,7 @@ pub fn read(
         Datatype::I32 => Values::I32(values(shape, count, json)?),
         Datatype::I64 => Values::I64(values(shape, count, json)?),
         Datatype::F16 => Values::F16(values(shape, count, json)?),
+        Datatype::BF16 => Values::BF16(values(shape, count, json)?),
         Datatype::F32 => Values::F32(values(shape, count, json)?),
         Datatype::F64 => Values::F64(values(shape, count, json)?),
         Datatype::Text => Values::Text(values(shape, count, json)?),
@@ -126,6 +127,7 @@ macro_rules! float {
 
 float!(
     f16: F16, f16::from_f64;
+    bf16: BF16, bf16::from_f64;
     f32: F32, |value| value as f32;
     f64: F64, std::convert::identity
 );
@@ -335,6 +337,7 @@ mod tests {
                 "[0, 9223372036854775808]",
             ),
             (Datatype::F16, "[0.5, 65504]", "[0, 65536]"),
+            (Datatype::BF16, "[0.5, 3.3e38]", "[0, 3.4e38]"),
             (Datatype::F32, "[0.5, 1e38]", "[0, 1e39]"),
             (Datatype::F64, "[0.5, -1e308]", "[0, \"1\"]"),
             (Datatype::Bool, "[true, false]", "[0, 1]"),

@@ -248,11 +248,6 @@ fn datatype_of(name: &str, input: &str) -> Result<Datatype, ApiError> {
     if let Some(datatype) = Datatype::parse(name) {
         return Ok(datatype);
     }
-    if name == "BF16" {
-        return Err(ApiError::invalid_input(format!(
-            "input '{input}' has the datatype BF16, which is not supported; send FP32"
-        )));
-    }
     let known = Datatype::ALL.map(Datatype::as_str).join(", ");
     let name = shortened(name);
     Err(ApiError::invalid_input(format!(
@@ -327,7 +322,7 @@ pub(super) fn parse_optional<T: DeserializeOwned + Default>(body: &[u8]) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use half::f16;
+    use half::{bf16, f16};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -421,10 +416,6 @@ mod tests {
         for (rest, told) in [
             (r#""datatype": "FP32", "shape": [1]"#, "input 'x' has no data"),
             (
-                r#""datatype": "BF16", "shape": [1], "data": [1]"#,
-                "BF16, which is not supported",
-            ),
-            (
                 r#""datatype": "FLOAT", "shape": [1], "data": [1]"#,
                 "expected one of BOOL",
             ),
@@ -514,6 +505,7 @@ mod tests {
     fn any_values(count: usize) -> impl Strategy<Value = Values> {
         use prop::collection::vec;
         let half = any::<u16>().prop_map(f16::from_bits);
+        let brain = any::<u16>().prop_map(bf16::from_bits);
         let single = any::<f32>().prop_filter("finite", |value| value.is_finite());
         let double = any::<f64>().prop_filter("finite", |value| value.is_finite());
         prop_oneof![
@@ -527,6 +519,7 @@ mod tests {
             vec(any::<i32>(), count).prop_map(Values::I32),
             vec(any::<i64>(), count).prop_map(Values::I64),
             vec(half.prop_filter("finite", |value| value.is_finite()), count).prop_map(Values::F16),
+            vec(brain.prop_filter("finite", |value| value.is_finite()), count).prop_map(Values::BF16),
             vec(single, count).prop_map(Values::F32),
             vec(double, count).prop_map(Values::F64),
             vec(".{0,5}", count).prop_map(Values::Text),
@@ -585,7 +578,7 @@ mod tests {
 
         #[test]
         fn a_request_with_arbitrary_tensors_is_read_or_refused(
-            datatype in 0_usize..13,
+            datatype in 0..Datatype::ALL.len(),
             shape in prop::collection::vec(any::<i64>(), 0..4),
             size in prop::option::of(0_usize..40),
             data in prop::option::of("[\\[\\]0-9,.\"a-]{0,30}"),
@@ -606,7 +599,7 @@ mod tests {
         #[test]
         fn raw_bytes_are_a_tensor_or_an_error(
             bytes in prop::collection::vec(any::<u8>(), 0..64),
-            datatype in 0_usize..13,
+            datatype in 0..Datatype::ALL.len(),
             shape in prop::collection::vec(prop::option::of(0_usize..9), 0..4),
         ) {
             if let Ok(tensor) = parse_raw(&bytes, Datatype::ALL[datatype], &shape) {

@@ -300,6 +300,7 @@ const fn datatype_of(values: Slice<'_>) -> Datatype {
         Slice::I32(_) => Datatype::I32,
         Slice::I64(_) => Datatype::I64,
         Slice::F16(_) => Datatype::F16,
+        Slice::BF16(_) => Datatype::BF16,
         Slice::F32(_) => Datatype::F32,
         Slice::F64(_) => Datatype::F64,
         Slice::Text(_) => Datatype::Text,

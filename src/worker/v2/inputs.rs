@@ -81,8 +81,7 @@ fn check(spec: &TensorSpec, tensor: &Tensor, model: &str, signature: &Signature)
     // An empty tensor has sizes that no bytes stand for, and a graph could fill them.
     if shape.contains(&0) {
         return Err(ApiError::invalid_input(format!(
-            "input '{name}' for model '{model}' is empty: its shape is {:?}",
-            tensor.shape()
+            "input '{name}' for model '{model}' is empty: its shape is {shape:?}; expected 1 or more along every axis"
         )));
     }
     Ok(())

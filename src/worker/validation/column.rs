@@ -1,6 +1,6 @@
 //! The values of one input of a request, as they gather row by row.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::Validation;
 use super::refusal::{Place, ragged};
@@ -96,16 +96,8 @@ pub(super) fn push(
     column: &mut Column<'_>,
 ) -> Result<(), ApiError> {
     let taken = match (&mut column.values, datum) {
-        (Values::F16(values), &Datum::Float(number)) => {
-            let half = f16::from_f64(number);
-            values.push(half);
-            half.is_finite()
-        }
-        (Values::F16(values), &Datum::Int(number)) => {
-            let half = f16::from_f64(number as f64);
-            values.push(half);
-            half.is_finite()
-        }
+        (Values::F16(values), number) => push_half(number, values, f16::from_f64, f16::is_finite),
+        (Values::BF16(values), number) => push_half(number, values, bf16::from_f64, bf16::is_finite),
         (Values::F32(values), &Datum::Float(number)) => {
             let single = number as f32;
             values.push(single);
@@ -152,6 +144,23 @@ pub(super) fn push(
         "{place}{feature} is {}; expected {expected}",
         datum.describe()
     )))
+}
+
+/// Adds a number that is in the range of a half float; says whether it was.
+fn push_half<T: Copy>(
+    datum: &Datum<'_>,
+    values: &mut Vec<T>,
+    half_of: fn(f64) -> T,
+    is_finite: fn(T) -> bool,
+) -> bool {
+    let number = match *datum {
+        Datum::Float(number) => number,
+        Datum::Int(number) => number as f64,
+        _ => return false,
+    };
+    let half = half_of(number);
+    values.push(half);
+    is_finite(half)
 }
 
 /// Adds a number that is whole and in range; says whether it was.

@@ -10,6 +10,7 @@ use tract_onnx::pb::{
 
 pub(crate) const FLOAT: DataType = DataType::Float;
 pub(crate) const INT64: DataType = DataType::Int64;
+pub(crate) const TEXT: DataType = DataType::String;
 
 /// Long enough for a test to see a run going on, short enough to wait for.
 const SLOW_STEPS: usize = 60;
@@ -210,6 +211,15 @@ pub(crate) fn fixed_batch(rows: i64) -> Vec<u8> {
         .input("x", FLOAT, &[rows, 2])
         .node("Relu", &["x"], "y")
         .output("y", FLOAT, &[rows, 2])
+        .bytes()
+}
+
+/// Gives back its texts, one in each row.
+pub(crate) fn texts() -> Vec<u8> {
+    Graph::default()
+        .input("x", TEXT, &[-1, 1])
+        .node("Identity", &["x"], "y")
+        .output("y", TEXT, &[-1, 1])
         .bytes()
 }
 
