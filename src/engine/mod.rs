@@ -4,12 +4,12 @@
 //! batches there. Which library stands behind them is known only in [`load`].
 
 mod inspect;
+mod maps;
 mod ml_ops;
 mod onnxruntime;
 mod probe;
 mod rows;
 mod tract;
-mod zip_map;
 
 use std::any::Any;
 use std::io;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::onnxruntime::{LibraryError, load_library};
+use crate::model::dictionary::Dictionary;
 use crate::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use crate::model::signature::Signature;
 use crate::model::tensor::{Datatype, Tensor, TensorError};
@@ -34,6 +35,11 @@ pub trait Graph: Send + Sync {
 
     /// The names of the classes in the order of their probabilities, where the graph itself says them.
     fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    /// The inputs whose rows are objects from keys to values.
+    fn dictionaries(&self) -> &[Dictionary] {
         &[]
     }
 

@@ -23,6 +23,9 @@ use std::fmt::Debug;
 pub(crate) use self::attributes::Attributes;
 use crate::model::tensor::{Datatype, Slice, Tensor};
 
+/// The domain of these operators.
+pub(crate) const ML_DOMAIN: &str = "ai.onnx.ml";
+
 /// A tensor that comes into an operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct View<'a> {

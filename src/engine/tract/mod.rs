@@ -13,18 +13,19 @@ mod plans;
 use std::path::Path;
 use std::sync::Arc;
 
+use prost::Message;
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, TypedModel,
-};
+use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, InferenceModelExt, TypedModel};
 use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
+use super::maps::{Dissolved, dissolve};
 use super::probe::Probed;
 use super::rows::{Padding, buckets, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe, zip_map};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe};
+use crate::model::dictionary::Dictionary;
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
 
@@ -42,6 +43,7 @@ pub(super) struct TractGraph {
     doubt: Option<EngineError>,
     /// The names of the classes, where the graph says them.
     classes: Vec<String>,
+    dictionaries: Vec<Dictionary>,
     plans: Plans,
     options: LoadOptions,
     is_small: bool,
@@ -51,16 +53,22 @@ impl TractGraph {
     /// Reads the ONNX file at `path`, and weights that lie beside it.
     pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Self, EngineError> {
         // Read, not mapped: a mapped file that someone cuts off kills the process.
-        let mut file = std::fs::File::open(path)?;
-        let file_bytes = file.metadata()?.len();
+        let file = std::fs::read(path)?;
+        let file_bytes = file.len() as u64;
         let reader = operators::reader();
-        let mut proto = reader.proto_model_for_read(&mut file).map_err(malformed)?;
+        let mut proto =
+            ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
         let folder = path.canonicalize()?;
         inspect(&proto, folder.parent().unwrap_or(&folder))?;
+        let Dissolved {
+            classes,
+            dictionaries,
+            ..
+        } = dissolve(&mut proto, &file)?;
+        drop(file);
         let Some(declared) = &mut proto.graph else {
             return Err(EngineError::Malformed("it holds no graph".to_owned()));
         };
-        let classes = zip_map::unzip(declared)?;
         operators::check(&reader, declared)?;
         log_sum_exp::stabilise(declared);
         // Before tract reads it: what it says of types that it lacks is hard to understand.
@@ -79,6 +87,7 @@ impl TractGraph {
             signature,
             doubt,
             classes,
+            dictionaries,
             plans: Plans::for_graph_of(file_bytes),
             options: options.clone(),
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
@@ -133,6 +142,10 @@ impl Graph for TractGraph {
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn dictionaries(&self) -> &[Dictionary] {
+        &self.dictionaries
     }
 
     fn warm_up(&self) -> Result<(), EngineError> {

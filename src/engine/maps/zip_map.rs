@@ -5,16 +5,15 @@
 //! output becomes the tensor of probabilities itself, and the keys of the maps become the names of the classes.
 
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::type_proto::{Tensor, Value};
-use tract_onnx::pb::{GraphProto, NodeProto, TensorShapeProto, TypeProto};
+use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::EngineError;
-use super::ml_ops::{Attributes, MlError};
+use super::matrix;
+use crate::engine::EngineError;
+use crate::engine::ml_ops::{Attributes, MlError};
 
-/// Makes every ZipMap of `graph` an Identity. The names of the classes, in the order of the probabilities; none where
-/// there is not exactly one such node.
-pub(super) fn unzip(graph: &mut GraphProto) -> Result<Vec<String>, EngineError> {
+/// Makes every ZipMap of `graph` an Identity. The names of the classes, in the order of the probabilities: no names where
+/// there are several such nodes, and nothing at all where there is none.
+pub(super) fn unzip(graph: &mut GraphProto) -> Result<Option<Vec<String>>, EngineError> {
     let mut found: Vec<Vec<String>> = Vec::new();
     let GraphProto { node, output, .. } = graph;
     for node in node.iter_mut().filter(|node| node.op_type == "ZipMap") {
@@ -24,15 +23,15 @@ pub(super) fn unzip(graph: &mut GraphProto) -> Result<Vec<String>, EngineError> 
             .iter_mut()
             .filter(|output| node.output.contains(&output.name));
         for output in declared {
-            output.r#type = Some(matrix_of_floats(classes.len()));
+            output.r#type = Some(matrix(DataType::Float, Some(classes.len())));
         }
         node.op_type = "Identity".to_owned();
         node.domain.clear();
         node.attribute.clear();
         found.push(classes);
     }
-    let only = if found.len() == 1 { found.pop() } else { None };
-    Ok(only.unwrap_or_default())
+    let last = found.pop();
+    Ok(last.map(|last| if found.is_empty() { last } else { Vec::new() }))
 }
 
 fn class_names(node: &NodeProto) -> Result<Vec<String>, MlError> {
@@ -44,28 +43,6 @@ fn class_names(node: &NodeProto) -> Result<Vec<String>, MlError> {
     match attributes.ints("classlabels_int64s")? {
         [] => Err(MlError::MissingAttribute("classlabels_int64s")),
         numbers => Ok(numbers.iter().map(i64::to_string).collect()),
-    }
-}
-
-/// `[N, columns]`
-fn matrix_of_floats(columns: usize) -> TypeProto {
-    let size = |value| Dimension {
-        value: Some(value),
-        ..Dimension::default()
-    };
-    let columns = i64::try_from(columns).unwrap_or(i64::MAX);
-    let shape = TensorShapeProto {
-        dim: vec![
-            size(dimension::Value::DimParam("N".to_owned())),
-            size(dimension::Value::DimValue(columns)),
-        ],
-    };
-    TypeProto {
-        value: Some(Value::TensorType(Tensor {
-            elem_type: DataType::Float.into(),
-            shape: Some(shape),
-        })),
-        ..TypeProto::default()
     }
 }
 
@@ -100,9 +77,9 @@ mod tests {
             ints: vec![3, -1],
             ..AttributeProto::default()
         });
-        assert_eq!(unzip(&mut graph).unwrap(), ["3", "-1"]);
+        assert_eq!(unzip(&mut graph).unwrap().unwrap(), ["3", "-1"]);
         assert_eq!(graph.node[0].op_type, "Identity");
-        assert_eq!(graph.output[0].r#type, Some(matrix_of_floats(2)));
+        assert_eq!(graph.output[0].r#type, Some(matrix(DataType::Float, Some(2))));
     }
 
     #[test]
