@@ -4,12 +4,12 @@
 //! probability. No tensor engine has such values. So the node is taken out before an engine sees the graph: its
 //! output becomes the tensor of probabilities itself, and the keys of the maps become the names of the classes.
 
+use tract_onnx::pb::GraphProto;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::matrix;
 use crate::engine::EngineError;
-use crate::engine::ml_ops::{Attributes, MlError};
+use crate::engine::ml_ops::{Attributes, ClassLabels};
 
 /// Makes every ZipMap of `graph` an Identity. The names of the classes, in the order of the probabilities: no names where
 /// there are several such nodes, and nothing at all where there is none.
@@ -17,8 +17,10 @@ pub(super) fn unzip(graph: &mut GraphProto) -> Result<Option<Vec<String>>, Engin
     let mut found: Vec<Vec<String>> = Vec::new();
     let GraphProto { node, output, .. } = graph;
     for node in node.iter_mut().filter(|node| node.op_type == "ZipMap") {
-        let classes =
-            class_names(node).map_err(|error| EngineError::Malformed(format!("ZipMap: {error}")))?;
+        let labels = ClassLabels::read(Attributes::of(node), "classlabels_int64s");
+        let classes = labels
+            .map_err(|error| EngineError::Malformed(format!("ZipMap: {error}")))?
+            .names();
         let declared = output
             .iter_mut()
             .filter(|output| node.output.contains(&output.name));
@@ -34,21 +36,9 @@ pub(super) fn unzip(graph: &mut GraphProto) -> Result<Option<Vec<String>>, Engin
     Ok(last.map(|last| if found.is_empty() { last } else { Vec::new() }))
 }
 
-fn class_names(node: &NodeProto) -> Result<Vec<String>, MlError> {
-    let attributes = Attributes::of(node);
-    let texts = attributes.texts("classlabels_strings")?;
-    if !texts.is_empty() {
-        return Ok(texts.into_iter().map(str::to_owned).collect());
-    }
-    match attributes.ints("classlabels_int64s")? {
-        [] => Err(MlError::MissingAttribute("classlabels_int64s")),
-        numbers => Ok(numbers.iter().map(i64::to_string).collect()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tract_onnx::pb::{AttributeProto, ValueInfoProto};
+    use tract_onnx::pb::{AttributeProto, NodeProto, ValueInfoProto};
 
     use super::*;
 
