@@ -3,6 +3,7 @@
 //! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
 //! batches there. Which library stands behind them is known only in [`load`].
 
+mod class_names;
 mod inspect;
 mod maps;
 mod ml_ops;

@@ -41,7 +41,11 @@ REFUSED = {
     "TfidfVectorizer": "StringNormalizer",
     "RadiusNeighborsClassifier_binary": "CumSum",
     "RadiusNeighborsClassifier_names": "CumSum",
+    "RadiusNeighborsClassifier_plain": "CumSum",
 }
+
+# Classifiers whose graph does not say for sure which probability is whose: it counts votes of its own.
+NAMELESS = {"SVC_poly_plain", "NuSVC_plain"}
 
 ROWS = 12
 
@@ -54,8 +58,8 @@ SPECIES = np.array(["setosa", "versicolor", "virginica"])
 class Entry:
     """A model's graph, and the rows that it is asked with: an array, a column for each input, or a list of objects."""
 
-    def __init__(self, name, graph, rows):
-        self.name, self.graph, self.rows = name, graph, rows
+    def __init__(self, name, graph, rows, classes=None):
+        self.name, self.graph, self.rows, self.classes = name, graph, rows, classes
 
     def batches(self):
         """What ONNX Runtime is given, run by run: it takes one object at a time."""
@@ -79,7 +83,7 @@ def spread(rows):
     return rows[:: max(1, len(rows) // ROWS)][:ROWS]
 
 
-def fitted(model, data, name=None, dtype=np.float32, target=None, zipmap=True):
+def fitted(model, data, name, dtype=np.float32, target=None, zipmap=True):
     features, labels = data
     features = features.astype(dtype)
     labels = labels if target is None else target[labels]
@@ -89,7 +93,8 @@ def fitted(model, data, name=None, dtype=np.float32, target=None, zipmap=True):
         options = {} if zipmap is True else {id(model): {"zipmap": zipmap}}
         kind = {np.float32: FloatTensorType, np.float64: DoubleTensorType, np.int64: Int64TensorType}[dtype]
         graph = to_onnx(model, initial_types=[("x", kind([None, features.shape[1]]))], options=options)
-    return Entry(name or type(model).__name__, graph, spread(features))
+    classes = getattr(model, "classes_", None)
+    return Entry(name, graph, spread(features), None if classes is None else [str(label) for label in classes])
 
 
 def classifiers():
@@ -166,6 +171,7 @@ def builders():
         kind = type(model).__name__ + (f"_{model.kernel}" if isinstance(model, svm.SVC) else "")
         yield f"{kind}_binary", lambda name, m=model: fitted(m, CANCER, name)
         yield f"{kind}_names", lambda name, m=model: fitted(m, IRIS, name, target=SPECIES)
+        yield f"{kind}_plain", lambda name, m=model: fitted(m, IRIS, name, target=SPECIES, zipmap=False)
     logistic = lambda: linear_model.LogisticRegression(max_iter=300)
     for zipmap in (False, "columns"):
         yield f"zipmap_{zipmap}", lambda name, z=zipmap: fitted(logistic(), IRIS, name, zipmap=z)
@@ -285,6 +291,16 @@ def difference(ours, theirs):
     return f"{wrong.sum()} of {wrong.size} numbers differ, by up to {error.max():.3g}" if wrong.any() else None
 
 
+def wrong_classes(answer, entry):
+    """What is wrong with the names of the classes; None if nothing is."""
+    if "probabilities" not in answer or entry.classes is None:
+        return None
+    found = answer.get("classes")
+    if entry.name in NAMELESS:
+        return f"it names {found}, which its graph does not say" if found else None
+    return None if found == entry.classes else f"it names {found}, expected {entry.classes}"
+
+
 def compare(answer, theirs):
     if "outputs" in answer:
         ours = list(answer["outputs"].values())
@@ -305,7 +321,9 @@ def judge(worker, entry, versions):
     if reasons:
         return f"does not load: {reasons[0][:300]}"
     status, answer = worker.predict(entry.name, entry.inputs())
-    return compare(answer, expected(entry)) if status == 200 else str(answer)
+    if status != 200:
+        return str(answer)
+    return wrong_classes(answer, entry) or compare(answer, expected(entry))
 
 
 def main():

@@ -12,14 +12,14 @@ use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::{Tensor, Value};
 use tract_onnx::pb::{ModelProto, OperatorSetIdProto, TensorShapeProto, TypeProto};
 
-use super::EngineError;
+use super::{EngineError, class_names};
 use crate::model::dictionary::Dictionary;
 
 /// The operator set of nodes that are put in the place of others, in files that import none. All that are known have these
 /// operators.
 const DEFAULT_OPERATOR_SET: i64 = 13;
 
-/// What was told by the maps of a graph.
+/// What a graph without its maps does not tell any more, or only to those who trace it.
 #[derive(Debug, Default)]
 pub(super) struct Dissolved {
     /// The names of the classes, in the order of their probabilities.
@@ -45,7 +45,7 @@ pub(super) fn dissolve(model: &mut ModelProto, file: &[u8]) -> Result<Dissolved,
         });
     }
     Ok(Dissolved {
-        classes: zipped.unwrap_or_default(),
+        classes: zipped.unwrap_or_else(|| class_names::traced(graph)),
         dictionaries,
         is_changed,
     })

@@ -25,6 +25,16 @@ impl ClassLabels {
         }
     }
 
+    /// These values as labels; none where labels are not of their type.
+    pub(crate) fn of_values(values: Values) -> Option<Self> {
+        match values {
+            Values::I64(labels) => Some(Self::Ints(labels)),
+            Values::I32(labels) => Some(Self::Ints(labels.into_iter().map(i64::from).collect())),
+            Values::Text(labels) => Some(Self::Texts(labels)),
+            _ => None,
+        }
+    }
+
     /// The labels as texts.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {

@@ -23,6 +23,7 @@ use std::fmt::Debug;
 
 pub(crate) use self::attributes::Attributes;
 pub(crate) use self::class_labels::ClassLabels;
+pub(crate) use self::tensor_proto::tensor_values;
 use crate::model::tensor::{Datatype, Slice, Tensor, Values};
 
 /// The domain of these operators.
