@@ -14,21 +14,17 @@ use crate::model::tensor::element_count;
 /// Names that an error lists.
 const LISTED_NAMES: usize = 5;
 
-/// The graph of a model; refuses one that cannot be what it says. `folder` is where its file lies, without links on the
+/// Refuses a model that cannot be what it says. `folder` is where its file lies, without links on the
 /// way.
-pub(super) fn inspect<'m>(
-    model: &'m mut ModelProto,
-    folder: &Path,
-) -> Result<&'m mut GraphProto, EngineError> {
-    let Some(graph) = &mut model.graph else {
+pub(super) fn inspect(model: &ModelProto, folder: &Path) -> Result<(), EngineError> {
+    let Some(graph) = &model.graph else {
         return Err(EngineError::Malformed("it holds no graph".to_owned()));
     };
     // It comes last in most files, so that this also finds those that were cut off shortly before their end.
     if model.opset_import.is_empty() {
         return Err(EngineError::Malformed("it names no operator set".to_owned()));
     }
-    inspect_graph(graph, folder).map_err(EngineError::Malformed)?;
-    Ok(graph)
+    inspect_graph(graph, folder).map_err(EngineError::Malformed)
 }
 
 fn inspect_graph(graph: &GraphProto, folder: &Path) -> Result<(), String> {
@@ -260,7 +256,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         fs::write(folder.join("weights.bin"), [0; 16]).unwrap();
         let _ = std::os::unix::fs::symlink("/etc/hostname", folder.join("link"));
-        inspect(&mut model.clone(), &folder).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
+        inspect(model, &folder).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
     }
 
     #[test]

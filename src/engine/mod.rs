@@ -3,14 +3,15 @@
 //! A [`Graph`] is a loaded model: shared, immutable, able to make [`Engine`]s. An engine lives on one thread and runs
 //! batches there. Which library stands behind them is known only in [`load`].
 
+mod class_names;
 mod file;
 mod inspect;
+mod maps;
 mod ml_ops;
 mod onnxruntime;
 mod probe;
 mod rows;
 mod tract;
-mod zip_map;
 
 use std::any::Any;
 use std::io;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::onnxruntime::{LibraryError, load_library};
+use crate::model::dictionary::Dictionary;
 use crate::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use crate::model::signature::Signature;
 use crate::model::tensor::{Datatype, Tensor, TensorError};
@@ -35,6 +37,11 @@ pub trait Graph: Send + Sync {
 
     /// The names of the classes in the order of their probabilities, where the graph itself says them.
     fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    /// The inputs whose rows are objects from keys to values.
+    fn dictionaries(&self) -> &[Dictionary] {
         &[]
     }
 

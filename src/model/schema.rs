@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::artifact::{Metadata, Task};
+use super::dictionary::Dictionary;
 use super::signature::{Signature, TensorSpec};
 use super::tensor::Datatype;
 
@@ -15,6 +16,8 @@ pub struct Schema {
     pub layout: Layout,
     /// What the outputs mean.
     pub answer: Answer,
+    /// For each input, how its rows are written as objects where they are.
+    dictionaries: Vec<Option<Dictionary>>,
 }
 
 /// How a row is written.
@@ -101,10 +104,35 @@ impl Schema {
         let layout = layout(&signature, &metadata.features)?;
         let answer = answer(&signature, metadata)?;
         Ok(Self {
+            dictionaries: vec![None; signature.inputs.len()],
             signature,
             layout,
             answer,
         })
+    }
+
+    /// The same, with inputs whose rows are objects. Their keys stand in the graph, so that `model.toml` does not name them.
+    pub fn with_dictionaries(mut self, dictionaries: &[Dictionary]) -> Result<Self, SchemaError> {
+        for dictionary in dictionaries {
+            let is_named = |input: &TensorSpec| input.name == dictionary.input;
+            if let Some(position) = self.signature.inputs.iter().position(is_named) {
+                self.dictionaries[position] = Some(dictionary.clone());
+            }
+        }
+        if let ([Some(_)], Layout::Features { names, .. }) = (self.dictionaries.as_slice(), &self.layout) {
+            if !names.ordered().is_empty() {
+                let problem = "it names features, and the graph itself has the keys of its input";
+                return Err(SchemaError(problem.to_owned()));
+            }
+            self.layout = Layout::Single;
+        }
+        Ok(self)
+    }
+
+    /// How the rows of the input at this position are written as objects; none where they are not.
+    #[must_use]
+    pub fn dictionary(&self, input: usize) -> Option<&Dictionary> {
+        self.dictionaries.get(input)?.as_ref()
     }
 
     /// The same, with `classes` that the graph itself names, unless `model.toml` names them. Its own label then stays
@@ -127,10 +155,12 @@ impl Schema {
 
     /// Names of the values of one row; empty where nobody named them.
     #[must_use]
-    pub fn features(&self) -> &[String] {
+    pub fn features(&self) -> Vec<String> {
         match &self.layout {
-            Layout::Features { names, .. } | Layout::Inputs(names) => names.ordered(),
-            Layout::Single => &[],
+            Layout::Features { names, .. } | Layout::Inputs(names) => names.ordered().to_vec(),
+            Layout::Single => self
+                .dictionary(0)
+                .map_or_else(Vec::new, |dictionary| dictionary.keys.names()),
         }
     }
 
@@ -281,6 +311,7 @@ fn is_column(signature: &Signature, output: &TensorSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::dictionary::Keys;
     use crate::model::signature::Batch;
 
     fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
@@ -393,5 +424,26 @@ mod tests {
         let schema = Schema::new(signature, &Metadata::default()).unwrap();
         assert_eq!(schema.features(), ["age", "city"]);
         assert!(matches!(schema.layout, Layout::Inputs(_)));
+    }
+
+    #[test]
+    fn the_keys_of_an_object_stand_in_the_graph() {
+        let dictionary = Dictionary {
+            input: "x".into(),
+            keys: Keys::Positions(4),
+            absent: String::new(),
+            spells_numbers: false,
+        };
+        let schema = |features: &[&str]| {
+            let metadata = Metadata {
+                features: names(features),
+                ..Metadata::default()
+            };
+            Schema::new(with_outputs(vec![spec("y", Datatype::F32, &[-1, 1])]), &metadata)
+                .unwrap()
+                .with_dictionaries(std::slice::from_ref(&dictionary))
+        };
+        assert_eq!(schema(&[]).unwrap().layout, Layout::Single);
+        assert!(schema(&["a", "b", "c", "d"]).is_err());
     }
 }

@@ -309,6 +309,29 @@ pub enum Slice<'a> {
     Text(&'a [String]),
 }
 
+impl Slice<'_> {
+    /// Their type.
+    #[must_use]
+    pub const fn datatype(self) -> Datatype {
+        match self {
+            Self::Bool(_) => Datatype::Bool,
+            Self::U8(_) => Datatype::U8,
+            Self::U16(_) => Datatype::U16,
+            Self::U32(_) => Datatype::U32,
+            Self::U64(_) => Datatype::U64,
+            Self::I8(_) => Datatype::I8,
+            Self::I16(_) => Datatype::I16,
+            Self::I32(_) => Datatype::I32,
+            Self::I64(_) => Datatype::I64,
+            Self::F16(_) => Datatype::F16,
+            Self::BF16(_) => Datatype::BF16,
+            Self::F32(_) => Datatype::F32,
+            Self::F64(_) => Datatype::F64,
+            Self::Text(_) => Datatype::Text,
+        }
+    }
+}
+
 /// Tensors that do not fit each other, or a shape that does not fit its values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TensorError {

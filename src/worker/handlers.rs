@@ -154,7 +154,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
     detail.engine = Some(served.engine.to_owned());
     detail.inputs = signature.inputs.iter().map(tensor).collect();
     detail.outputs = signature.outputs.iter().map(tensor).collect();
-    detail.features = served.schema.features().to_vec();
+    detail.features = served.schema.features();
     detail.classes = served.schema.classes().to_vec();
     detail.description = served.metadata.description.clone();
     if !served.metadata.metrics.is_empty() {

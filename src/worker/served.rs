@@ -74,7 +74,9 @@ impl Served {
         };
         trial.pass(&graph_path, &options)?;
         let graph = engine::load(&graph_path, &options)?;
-        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?.or_classes(graph.classes());
+        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?
+            .or_classes(graph.classes())
+            .with_dictionaries(graph.dictionaries())?;
         contain_panics(|| graph.warm_up())?;
         Ok(Prepared {
             graph,

@@ -5,7 +5,7 @@ use crate::model::tensor::{Datatype, Values};
 
 /// The labels of all classes, in the order of the classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ClassLabels {
+pub(crate) enum ClassLabels {
     /// Whole numbers.
     Ints(Vec<i64>),
     /// Texts.
@@ -13,19 +13,33 @@ pub(super) enum ClassLabels {
 }
 
 impl ClassLabels {
-    /// Reads them from whichever of the two attributes is there. Where both are, texts win, as in ONNX Runtime.
-    pub(super) fn read(
-        attributes: Attributes<'_>,
-        ints: &'static str,
-        texts: &'static str,
-    ) -> Result<Self, MlError> {
-        let found = attributes.texts(texts)?;
+    /// Reads them from `classlabels_strings` or from `ints`. Where both are there, texts win, as in ONNX Runtime.
+    pub(crate) fn read(attributes: Attributes<'_>, ints: &'static str) -> Result<Self, MlError> {
+        let found = attributes.texts("classlabels_strings")?;
         if !found.is_empty() {
             return Ok(Self::Texts(found.into_iter().map(str::to_owned).collect()));
         }
         match attributes.ints(ints)? {
             [] => Err(MlError::MissingAttribute(ints)),
             found => Ok(Self::Ints(found.to_vec())),
+        }
+    }
+
+    /// These values as labels; none where labels are not of their type.
+    pub(crate) fn of_values(values: Values) -> Option<Self> {
+        match values {
+            Values::I64(labels) => Some(Self::Ints(labels)),
+            Values::I32(labels) => Some(Self::Ints(labels.into_iter().map(i64::from).collect())),
+            Values::Text(labels) => Some(Self::Texts(labels)),
+            _ => None,
+        }
+    }
+
+    /// The labels as texts.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Ints(labels) => labels.iter().map(i64::to_string).collect(),
+            Self::Texts(labels) => labels.clone(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Operators that pick columns and put them side by side: ArrayFeatureExtractor, FeatureVectorizer.
 
-use super::features::{Dimensions, NUMBERS, as_singles};
+use super::features::{Dimensions, NUMBERS, as_singles, tensor};
 use super::take::take;
 use super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice, Tensor, Values};
@@ -13,7 +13,10 @@ impl ArrayFeatureExtractor {
     /// The shape of the output. A single row comes out as a matrix of one row, as in ONNX Runtime.
     fn shape(values: &[usize], picked: &[usize]) -> Result<Vec<usize>, MlError> {
         let Some((_, outer)) = values.split_last() else {
-            return Err(input(0, "expected at least one axis, found none".to_owned()));
+            return Err(MlError::input(
+                0,
+                "expected at least one axis, found none".to_owned(),
+            ));
         };
         let mut shape = if outer.is_empty() { vec![1] } else { outer.to_vec() };
         shape.push(picked.iter().product());
@@ -24,10 +27,16 @@ impl ArrayFeatureExtractor {
 impl MlOperator for ArrayFeatureExtractor {
     fn outputs(&self, inputs: &[Fact]) -> Result<Vec<Fact>, MlError> {
         let [values, positions] = inputs else {
-            return Err(input(0, format!("expected two inputs, found {}", inputs.len())));
+            return Err(MlError::input(
+                0,
+                format!("expected two inputs, found {}", inputs.len()),
+            ));
         };
         if positions.datatype != Datatype::I64 {
-            return Err(input(1, format!("expected INT64, found {}", positions.datatype)));
+            return Err(MlError::input(
+                1,
+                format!("expected INT64, found {}", positions.datatype),
+            ));
         }
         Ok(vec![Fact {
             datatype: values.datatype,
@@ -37,10 +46,13 @@ impl MlOperator for ArrayFeatureExtractor {
 
     fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, MlError> {
         let [values, positions] = inputs else {
-            return Err(input(0, format!("expected two inputs, found {}", inputs.len())));
+            return Err(MlError::input(
+                0,
+                format!("expected two inputs, found {}", inputs.len()),
+            ));
         };
         let Slice::I64(picked) = positions.values else {
-            return Err(input(1, "expected INT64".to_owned()));
+            return Err(MlError::input(1, "expected INT64".to_owned()));
         };
         let shape = Self::shape(values.shape, positions.shape)?;
         let width = values.shape.last().copied().unwrap_or_default();
@@ -51,7 +63,7 @@ impl MlOperator for ArrayFeatureExtractor {
         };
         let picked: Option<Vec<usize>> = picked.iter().map(inside).collect();
         let Some(picked) = picked else {
-            return Err(input(
+            return Err(MlError::input(
                 1,
                 format!("expected positions from 0 to {}", width.saturating_sub(1)),
             ));
@@ -89,7 +101,7 @@ impl FeatureVectorizer {
             return Ok(());
         }
         let problem = format!("{} inputs are set, found {inputs}", self.widths.len());
-        Err(input(0, problem))
+        Err(MlError::input(0, problem))
     }
 }
 
@@ -98,7 +110,7 @@ impl MlOperator for FeatureVectorizer {
         self.check(inputs.len())?;
         for (position, fact) in inputs.iter().enumerate() {
             if !NUMBERS.contains(&fact.datatype) {
-                return Err(input(
+                return Err(MlError::input(
                     position,
                     format!("expected numbers, found {}", fact.datatype),
                 ));
@@ -123,7 +135,7 @@ impl MlOperator for FeatureVectorizer {
                 [_, columns @ ..] => columns.iter().product(),
             };
             let numbers = as_singles(view.values, Dimensions { rows, width: own })
-                .map_err(|error| input(position, error.to_string()))?;
+                .map_err(|error| MlError::input(position, error.to_string()))?;
             let copied = own.min(width);
             if copied > 0 {
                 let into = joined.chunks_exact_mut(total);
@@ -143,15 +155,6 @@ fn rows(shape: &[usize]) -> usize {
         [rows, _, ..] => *rows,
         _ => 1,
     }
-}
-
-fn input(position: usize, problem: String) -> MlError {
-    MlError::Input { position, problem }
-}
-
-fn tensor(shape: Vec<usize>, values: Values) -> Result<Vec<Tensor>, MlError> {
-    let tensor = Tensor::new(shape, values).map_err(|error| input(0, error.to_string()))?;
-    Ok(vec![tensor])
 }
 
 #[cfg(test)]

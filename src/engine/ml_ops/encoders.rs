@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::TensorProto;
-use tract_onnx::pb::tensor_proto::DataType;
-
-use super::features::refused;
+use super::features::{only, refused, tensor};
 use super::take::take;
+use super::tensor_proto::tensor_values;
 use super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice, Tensor, Values};
 
@@ -185,9 +183,7 @@ impl BothWays {
 
 impl MlOperator for BothWays {
     fn outputs(&self, inputs: &[Fact]) -> Result<Vec<Fact>, MlError> {
-        let [input] = inputs else {
-            return Err(refused(format!("expected one input, found {}", inputs.len())));
-        };
+        let input = only(inputs)?;
         Ok(vec![Fact {
             datatype: self.table(input.datatype)?.values.datatype(),
             shape: input.shape.clone(),
@@ -195,16 +191,13 @@ impl MlOperator for BothWays {
     }
 
     fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, MlError> {
-        let [input] = inputs else {
-            return Err(refused(format!("expected one input, found {}", inputs.len())));
-        };
-        let table = self.table(datatype_of(input.values))?;
+        let input = only(inputs)?;
+        let table = self.table(input.values.datatype())?;
         let default = table.values.len() - 1;
         let found = table.keys.find_all(input.values)?;
         let positions: Vec<usize> = found.into_iter().map(|found| found.unwrap_or(default)).collect();
         let values = take(table.values.as_slice(), &positions);
-        let tensor = Tensor::new(input.shape.to_vec(), values).map_err(|error| refused(error.to_string()))?;
-        Ok(vec![tensor])
+        tensor(input.shape.to_vec(), values)
     }
 }
 
@@ -251,9 +244,7 @@ impl OneHotEncoder {
 
 impl MlOperator for OneHotEncoder {
     fn outputs(&self, inputs: &[Fact]) -> Result<Vec<Fact>, MlError> {
-        let [input] = inputs else {
-            return Err(refused(format!("expected one input, found {}", inputs.len())));
-        };
+        let input = only(inputs)?;
         let is_cut = matches!(self.categories, Positions::Ints(_)) && input.datatype.is_float();
         if !is_cut && !self.categories.takes(input.datatype) {
             let expected = self.categories.expected();
@@ -268,9 +259,7 @@ impl MlOperator for OneHotEncoder {
     }
 
     fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, MlError> {
-        let [input] = inputs else {
-            return Err(refused(format!("expected one input, found {}", inputs.len())));
-        };
+        let input = only(inputs)?;
         let found = self.find_all(input.values)?;
         if !self.takes_unknown && found.contains(&None) {
             return Err(refused("a value is in none of the categories".to_owned()));
@@ -283,27 +272,7 @@ impl MlOperator for OneHotEncoder {
         }
         let mut shape = input.shape.to_vec();
         shape.push(self.count);
-        let tensor = Tensor::new(shape, Values::F32(encoded)).map_err(|error| refused(error.to_string()))?;
-        Ok(vec![tensor])
-    }
-}
-
-const fn datatype_of(values: Slice<'_>) -> Datatype {
-    match values {
-        Slice::Bool(_) => Datatype::Bool,
-        Slice::U8(_) => Datatype::U8,
-        Slice::U16(_) => Datatype::U16,
-        Slice::U32(_) => Datatype::U32,
-        Slice::U64(_) => Datatype::U64,
-        Slice::I8(_) => Datatype::I8,
-        Slice::I16(_) => Datatype::I16,
-        Slice::I32(_) => Datatype::I32,
-        Slice::I64(_) => Datatype::I64,
-        Slice::F16(_) => Datatype::F16,
-        Slice::BF16(_) => Datatype::BF16,
-        Slice::F32(_) => Datatype::F32,
-        Slice::F64(_) => Datatype::F64,
-        Slice::Text(_) => Datatype::Text,
+        tensor(shape, Values::F32(encoded))
     }
 }
 
@@ -323,7 +292,7 @@ fn listed(attributes: Attributes<'_>, name: &'static str) -> Result<Option<Value
         _ => {
             return attributes
                 .tensor(name)?
-                .map(|tensor| tensor_values(name, tensor))
+                .map(|tensor| tensor_values(tensor).map_err(|problem| MlError::Attribute { name, problem }))
                 .transpose();
         }
     }))
@@ -343,45 +312,6 @@ fn default_for(attributes: Attributes<'_>, datatype: Datatype) -> Result<Values,
         Datatype::I16 => Values::I16(vec![-1]),
         Datatype::I32 => Values::I32(vec![-1]),
         _ => Values::I64(vec![attributes.int("default_int64")?.unwrap_or(-1)]),
-    })
-}
-
-/// The values of a tensor in an attribute, from its raw bytes (little-endian) or its list.
-fn tensor_values(name: &'static str, tensor: &TensorProto) -> Result<Values, MlError> {
-    let raw: &[u8] = tensor.raw_data.as_ref();
-    Ok(match DataType::try_from(tensor.data_type) {
-        Ok(DataType::Int64) if raw.is_empty() => Values::I64(tensor.int64_data.clone()),
-        Ok(DataType::Int64) => {
-            Values::I64(raw.as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect())
-        }
-        Ok(DataType::Int32) if raw.is_empty() => Values::I32(tensor.int32_data.clone()),
-        Ok(DataType::Int32) => {
-            Values::I32(raw.as_chunks().0.iter().map(|&x| i32::from_le_bytes(x)).collect())
-        }
-        Ok(DataType::Int16) if raw.is_empty() => {
-            Values::I16(tensor.int32_data.iter().map(|&x| x as i16).collect())
-        }
-        Ok(DataType::Int16) => {
-            Values::I16(raw.as_chunks().0.iter().map(|&x| i16::from_le_bytes(x)).collect())
-        }
-        Ok(DataType::Float) if raw.is_empty() => Values::F32(tensor.float_data.clone()),
-        Ok(DataType::Float) => {
-            Values::F32(raw.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect())
-        }
-        Ok(DataType::Double) if raw.is_empty() => Values::F64(tensor.double_data.clone()),
-        Ok(DataType::Double) => {
-            Values::F64(raw.as_chunks().0.iter().map(|&x| f64::from_le_bytes(x)).collect())
-        }
-        Ok(DataType::String) => {
-            let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-            Values::Text(tensor.string_data.iter().map(text).collect())
-        }
-        _ => {
-            return Err(MlError::Attribute {
-                name,
-                problem: "expected integers, floats or texts".to_owned(),
-            });
-        }
     })
 }
 

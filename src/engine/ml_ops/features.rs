@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Fact, MlError, View};
-use crate::model::tensor::{Datatype, Slice};
+use crate::model::tensor::{Datatype, Slice, Tensor, Values};
 
 /// How many samples there are, and how many features each of them has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +50,17 @@ pub(super) fn refused(problem: String) -> MlError {
 }
 
 /// The one input of an operator that has only one.
-fn only<T>(inputs: &[T]) -> Result<&T, MlError> {
+pub(super) fn only<T>(inputs: &[T]) -> Result<&T, MlError> {
     match inputs {
         [input] => Ok(input),
         _ => Err(refused(format!("expected one input, found {}", inputs.len()))),
     }
+}
+
+/// The only output of an operator.
+pub(super) fn tensor(shape: Vec<usize>, values: Values) -> Result<Vec<Tensor>, MlError> {
+    let tensor = Tensor::new(shape, values).map_err(|error| refused(error.to_string()))?;
+    Ok(vec![tensor])
 }
 
 /// Type and dimensions of the only input, which holds numbers of one of `types`.

@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2};
 use super::class_labels::ClassLabels;
 use super::features::{self, Dimensions, NUMBERS};
 use super::post_transform::PostTransform;
-use super::{Attributes, Fact, MlError, MlOperator, View};
+use super::{Attributes, Fact, MlError, MlOperator, View, scored};
 use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// The products of each row of `left` with each row of `right`, both of `width` columns: a row for each of `left`.
@@ -120,10 +120,6 @@ fn apply(transform: PostTransform, scores: &mut [f32], targets: usize) {
     }
 }
 
-fn tensor(shape: Vec<usize>, values: Values) -> Tensor {
-    Tensor::new(shape, values).expect("every row has as many scores as there are targets")
-}
-
 /// `LinearRegressor`. ONNX Runtime takes single precision only; the definition has three types more.
 #[derive(Debug)]
 pub(crate) struct LinearRegressor {
@@ -163,7 +159,7 @@ impl MlOperator for LinearRegressor {
         let Dimensions { rows, width } = dimensions.expect_width(self.width)?;
         let mut scores = self.linear.scores(&values, width);
         apply(self.post_transform, &mut scores, self.targets);
-        Ok(vec![tensor(vec![rows, self.targets], Values::F32(scores))])
+        Ok(vec![scored(vec![rows, self.targets], Values::F32(scores))])
     }
 }
 
@@ -179,7 +175,7 @@ impl LinearClassifier {
     /// Reads the attributes of a node.
     pub(crate) fn from_node(attributes: Attributes<'_>) -> Result<Self, MlError> {
         let linear = Linear::read(attributes)?;
-        let labels = ClassLabels::read(attributes, "classlabels_ints", "classlabels_strings")?;
+        let labels = ClassLabels::read(attributes, "classlabels_ints")?;
         let classifier = Self {
             linear,
             labels,
@@ -281,10 +277,10 @@ impl MlOperator for LinearClassifier {
         } else {
             apply(self.post_transform, &mut scores, targets);
         }
-        let labels = tensor(vec![rows], labels);
+        let labels = scored(vec![rows], labels);
         Ok(vec![
             labels,
-            tensor(vec![rows, self.labels.len()], Values::F32(scores)),
+            scored(vec![rows, self.labels.len()], Values::F32(scores)),
         ])
     }
 }

@@ -16,12 +16,18 @@ mod numeric;
 mod post_transform;
 mod svm;
 mod take;
+mod tensor_proto;
 mod tree_ensemble;
 
 use std::fmt::Debug;
 
 pub(crate) use self::attributes::Attributes;
-use crate::model::tensor::{Datatype, Slice, Tensor};
+pub(crate) use self::class_labels::ClassLabels;
+pub(crate) use self::tensor_proto::tensor_values;
+use crate::model::tensor::{Datatype, Slice, Tensor, Values};
+
+/// The domain of these operators.
+pub(crate) const ML_DOMAIN: &str = "ai.onnx.ml";
 
 /// A tensor that comes into an operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +78,23 @@ pub(crate) enum MlError {
         /// What was expected and what came.
         problem: String,
     },
+}
+
+impl MlError {
+    fn attribute(name: &'static str, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self::Attribute { name, problem }
+    }
+
+    fn input(position: usize, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self::Input { position, problem }
+    }
+}
+
+/// An output of operators that score rows.
+fn scored(shape: Vec<usize>, values: Values) -> Tensor {
+    Tensor::new(shape, values).expect("every row has as many scores as the operator says")
 }
 
 /// The types of all operators here.

@@ -1,6 +1,6 @@
 //! Operators that change each number of a row by itself or by its row: Scaler, Normalizer, Binarizer, Imputer.
 
-use super::features::{self, NUMBERS, refused};
+use super::features::{self, NUMBERS, refused, tensor};
 use super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice, Tensor, Values};
 
@@ -229,12 +229,7 @@ fn same_shape(inputs: &[Fact], datatype: Datatype) -> Vec<Fact> {
 
 /// `values` in the shape of the only input.
 fn shaped(inputs: &[View<'_>], values: Values) -> Result<Vec<Tensor>, MlError> {
-    let shape = inputs
-        .first()
-        .map(|input| input.shape.to_vec())
-        .unwrap_or_default();
-    let tensor = Tensor::new(shape, values).map_err(|error| refused(error.to_string()))?;
-    Ok(vec![tensor])
+    tensor(features::only(inputs)?.shape.to_vec(), values)
 }
 
 #[cfg(test)]

@@ -4,15 +4,11 @@ use super::class_labels::ClassLabels;
 use super::features::{self, Dimensions, NUMBERS};
 use super::linear::{largest, product, products, sum_of_pairs};
 use super::post_transform::{PostTransform, logistic};
-use super::{Attributes, Fact, MlError, MlOperator, View};
+use super::{Attributes, Fact, MlError, MlOperator, View, scored};
 use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// Rows that are compared with all support vectors at once; more would take memory for nothing.
 const BLOCK: usize = 32;
-
-fn invalid(name: &'static str, problem: String) -> MlError {
-    MlError::Attribute { name, problem }
-}
 
 /// How alike a row and a support vector are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +30,7 @@ impl Kernel {
             &[gamma, coef0, degree, ..] => [gamma, coef0, degree],
             few => {
                 let problem = format!("expected gamma, coef0 and degree, found {few:?}");
-                return Err(invalid("kernel_params", problem));
+                return Err(MlError::attribute("kernel_params", problem));
             }
         };
         match attributes.text("kernel_type")?.unwrap_or("LINEAR") {
@@ -44,7 +40,7 @@ impl Kernel {
             "SIGMOID" => Ok(Self::Sigmoid { gamma, coef0 }),
             other => {
                 let problem = format!("expected LINEAR, POLY, RBF or SIGMOID, found {other:?}");
-                Err(invalid("kernel_type", problem))
+                Err(MlError::attribute("kernel_type", problem))
             }
         }
     }
@@ -113,7 +109,7 @@ impl Machine {
                 "expected {count} rows of equal length, found {} values",
                 vectors.len()
             );
-            return Err(invalid(name, problem));
+            return Err(MlError::attribute(name, problem));
         }
         Ok(Self {
             kernel,
@@ -143,7 +139,10 @@ fn expect_at_least(name: &'static str, found: usize, least: usize) -> Result<(),
     if found >= least {
         return Ok(());
     }
-    Err(invalid(name, format!("expected {least} values, found {found}")))
+    Err(MlError::attribute(
+        name,
+        format!("expected {least} values, found {found}"),
+    ))
 }
 
 /// `SVMRegressor`. Like ONNX Runtime it reads no `post_transform`, and unlike it takes all types of the definition.
@@ -207,12 +206,8 @@ impl MlOperator for SvmRegressor {
         let mut scores = Vec::with_capacity(rows);
         self.machine
             .compare(&values, |kernels| scores.push(self.score(kernels)));
-        Ok(vec![tensor(vec![rows, 1], Values::F32(scores))])
+        Ok(vec![scored(vec![rows, 1], Values::F32(scores))])
     }
-}
-
-fn tensor(shape: Vec<usize>, values: Values) -> Tensor {
-    Tensor::new(shape, values).expect("every row has as many scores as the operator says")
 }
 
 /// `SVMClassifier`, which decides between each pair of classes (libsvm) or scores each class (liblinear).
@@ -240,7 +235,7 @@ enum Decision {
 impl SvmClassifier {
     /// Reads the attributes of a node.
     pub(crate) fn from_node(attributes: Attributes<'_>) -> Result<Self, MlError> {
-        let labels = ClassLabels::read(attributes, "classlabels_ints", "classlabels_strings")?;
+        let labels = ClassLabels::read(attributes, "classlabels_ints")?;
         let coefficients = required(attributes, "coefficients")?;
         let kernel = Kernel::read(attributes)?;
         let votes = Votes::read(attributes, coefficients, labels.len())?;
@@ -346,10 +341,10 @@ impl MlOperator for SvmClassifier {
         let mut classes = Vec::with_capacity(rows);
         self.machine
             .compare(&values, |kernels| classes.push(self.decide(kernels, &mut scores)));
-        let labels = tensor(vec![rows], self.labels.of_classes(&classes));
+        let labels = scored(vec![rows], self.labels.of_classes(&classes));
         Ok(vec![
             labels,
-            tensor(vec![rows, self.scores_per_row()], Values::F32(scores)),
+            scored(vec![rows, self.scores_per_row()], Values::F32(scores)),
         ])
     }
 }
@@ -385,7 +380,7 @@ impl Votes {
                 "expected one for each of 2 or more classes, found {}",
                 per_class.len()
             );
-            return Err(invalid("vectors_per_class", problem));
+            return Err(MlError::attribute("vectors_per_class", problem));
         }
         let needed = (classes - 1).saturating_mul(vectors);
         expect_at_least("coefficients", coefficients.len(), needed)?;
@@ -505,7 +500,9 @@ fn starts(per_class: &[i64]) -> Result<Vec<usize>, MlError> {
         let sum = usize::try_from(count)
             .ok()
             .and_then(|count| end.checked_add(count));
-        end = sum.ok_or_else(|| invalid("vectors_per_class", format!("expected a count, found {count}")))?;
+        end = sum.ok_or_else(|| {
+            MlError::attribute("vectors_per_class", format!("expected a count, found {count}"))
+        })?;
         starts.push(end);
     }
     Ok(starts)

@@ -18,12 +18,14 @@ use prost::Message;
 
 pub use self::library::{LibraryError, load_library};
 use super::inspect::inspect;
+use super::maps::{Dissolved, dissolve};
 use super::probe::{self, Found};
-use super::rows::{Padding, run_rows, zeros};
-use super::{Engine, EngineError, Graph, file, zip_map};
+use super::rows::{Padding, ones, run_rows, zeros};
+use super::{Engine, EngineError, Graph, file};
+use crate::model::dictionary::Dictionary;
 use crate::model::engine_choice::RuntimeLibrary;
 use crate::model::signature::{Signature, TensorSpec};
-use crate::model::tensor::{Tensor, Values};
+use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// Where a session finds weights that lie beside a graph which it was given as bytes.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
@@ -31,7 +33,7 @@ const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_pa
 /// Loads the graph at `path`.
 pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Graph>, EngineError> {
     load_library(library)?;
-    let (session, classes) = open(path, library.threads)?;
+    let (session, dissolved) = open(path, library.threads)?;
     let inputs = specs(session.inputs())?;
     let outputs = specs(session.outputs())?;
     let session = Mutex::new(session);
@@ -42,27 +44,28 @@ pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Grap
     let signature = probe::signature(inputs.clone(), outputs.clone(), analyse)?.signature;
     Ok(Arc::new(RuntimeGraph {
         threads: library.threads,
-        classes,
+        dissolved,
         path: path.to_owned(),
         signature,
         spare: Mutex::new(session.into_inner().ok()),
     }))
 }
 
-/// A session for the graph at `path`, and the names of the classes where the graph says them.
-fn open(path: &Path, threads: usize) -> Result<(Session, Vec<String>), EngineError> {
+/// A session for the graph at `path` without its maps, and what these told.
+fn open(path: &Path, threads: usize) -> Result<(Session, Dissolved), EngineError> {
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(&path);
     let mut file = file::read(&path)?;
     let mut model = file::decode(&file)?;
-    let classes = zip_map::unzip(inspect(&mut model, folder)?)?;
-    if !classes.is_empty() {
+    inspect(&model, folder)?;
+    let dissolved = dissolve(&mut model, &file)?;
+    if dissolved.is_changed {
         file = model.encode_to_vec();
     }
     drop(model);
     let session =
         session(&file, folder, threads).map_err(|error| EngineError::Unprepared(error.to_string()))?;
-    Ok((session, classes))
+    Ok((session, dissolved))
 }
 
 fn session(file: &[u8], folder: &Path, threads: usize) -> ort::Result<Session> {
@@ -80,7 +83,7 @@ fn session(file: &[u8], folder: &Path, threads: usize) -> ort::Result<Session> {
 struct RuntimeGraph {
     threads: usize,
     path: PathBuf,
-    classes: Vec<String>,
+    dissolved: Dissolved,
     signature: Signature,
     /// The session that was made to look at the graph; the first engine takes it.
     spare: Mutex<Option<Session>>,
@@ -102,14 +105,22 @@ impl Graph for RuntimeGraph {
     }
 
     fn classes(&self) -> &[String] {
-        &self.classes
+        &self.dissolved.classes
+    }
+
+    fn dictionaries(&self) -> &[Dictionary] {
+        &self.dissolved.dictionaries
     }
 
     fn warm_up(&self) -> Result<(), EngineError> {
         let (Some(inputs), Some(mut session)) = (zeros(&self.signature, 1), self.take_spare()) else {
             return Ok(());
         };
-        run(&mut session, &self.signature, inputs)?;
+        if let Err(error) = run(&mut session, &self.signature, inputs) {
+            // Zeros may be what the graph divides by, and an empty text no number.
+            let ones = ones(&self.signature, 1).ok_or(error)?;
+            run(&mut session, &self.signature, ones)?;
+        }
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
         Ok(())
     }
@@ -172,7 +183,7 @@ fn run_session(session: &mut Session, inputs: Vec<Tensor>) -> Result<Vec<Tensor>
         .collect()
 }
 
-/// What becomes of the outputs for inputs of these shapes. Sizes of zero-filled inputs may depend on the zeros, so that
+/// What becomes of the outputs for inputs of these shapes. Sizes may depend on what the inputs are filled with, so that
 /// only the number of rows is taken from the run.
 fn found_outputs(
     session: &mut Session,
@@ -180,11 +191,15 @@ fn found_outputs(
     outputs: &[TensorSpec],
     shapes: &[&[usize]],
 ) -> Result<Vec<Found>, EngineError> {
-    let zeros = inputs.iter().zip(shapes).map(|(input, shape)| {
-        let values = Values::zeros(input.datatype, shape.iter().product());
-        Tensor::new(shape.to_vec(), values)
-    });
-    let tensors = run_session(session, zeros.collect::<Result<_, _>>()?)?;
+    let filled = |values: fn(Datatype, usize) -> Values| {
+        let tensors = inputs.iter().zip(shapes).map(|(input, shape)| {
+            let values = values(input.datatype, shape.iter().product());
+            Tensor::new(shape.to_vec(), values)
+        });
+        tensors.collect::<Result<Vec<_>, _>>()
+    };
+    let tensors = run_session(session, filled(Values::zeros)?);
+    let tensors = tensors.or_else(|_| run_session(session, filled(Values::ones)?))?;
     let found = |(spec, tensor): (&TensorSpec, &Tensor)| {
         let is_declared = spec.shape.len() == tensor.shape().len();
         let mut shape = if is_declared {

@@ -20,9 +20,11 @@ use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
 
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
+use super::maps::{Dissolved, dissolve};
 use super::probe::Probed;
 use super::rows::{Padding, buckets, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, file, probe, zip_map};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, file, probe};
+use crate::model::dictionary::Dictionary;
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
 
@@ -40,6 +42,7 @@ pub(super) struct TractGraph {
     doubt: Option<EngineError>,
     /// The names of the classes, where the graph says them.
     classes: Vec<String>,
+    dictionaries: Vec<Dictionary>,
     plans: Plans,
     options: LoadOptions,
     is_small: bool,
@@ -51,11 +54,18 @@ impl TractGraph {
         let file = file::read(path)?;
         let file_bytes = file.len() as u64;
         let mut proto = file::decode(&file)?;
-        drop(file);
         let reader = operators::reader();
         let folder = path.canonicalize()?;
-        let declared = inspect(&mut proto, folder.parent().unwrap_or(&folder))?;
-        let classes = zip_map::unzip(declared)?;
+        inspect(&proto, folder.parent().unwrap_or(&folder))?;
+        let Dissolved {
+            classes,
+            dictionaries,
+            ..
+        } = dissolve(&mut proto, &file)?;
+        drop(file);
+        let Some(declared) = &mut proto.graph else {
+            return Err(EngineError::Malformed("it holds no graph".to_owned()));
+        };
         operators::check(&reader, declared)?;
         log_sum_exp::stabilise(declared);
         // Before tract reads it: what it says of types that it lacks is hard to understand.
@@ -74,6 +84,7 @@ impl TractGraph {
             signature,
             doubt,
             classes,
+            dictionaries,
             plans: Plans::for_graph_of(file_bytes),
             options: options.clone(),
             is_small: file_bytes <= SMALL_GRAPH_BYTES,
@@ -128,6 +139,10 @@ impl Graph for TractGraph {
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn dictionaries(&self) -> &[Dictionary] {
+        &self.dictionaries
     }
 
     fn warm_up(&self) -> Result<(), EngineError> {

@@ -21,11 +21,8 @@ use tract_onnx::tract_hir::internal::{
 };
 
 use super::convert::{datum_type, into_tract, served_as};
-use crate::engine::ml_ops::{self, Attributes, Fact, MlOperator, View};
+use crate::engine::ml_ops::{self, Attributes, Fact, ML_DOMAIN, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice};
-
-/// The domain of the operators in [`ml_ops`].
-pub(super) const ML_DOMAIN: &str = "ai.onnx.ml";
 
 /// What tract makes of a node: an operator, and names that it needs of the graphs around its own.
 pub(super) type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;

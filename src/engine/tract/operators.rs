@@ -6,9 +6,9 @@ use tract_onnx::data_resolver::FopenDataResolver;
 use tract_onnx::pb::{GraphProto, NodeProto};
 use tract_onnx::{Onnx, onnx};
 
-use super::operator::{ML_DOMAIN, build_ml};
+use super::operator::build_ml;
 use crate::engine::EngineError;
-use crate::engine::ml_ops::OPERATORS;
+use crate::engine::ml_ops::{ML_DOMAIN, OPERATORS};
 
 /// A reader of ONNX graphs that knows tract's operators and ours.
 pub(super) fn reader() -> Onnx {

@@ -3,32 +3,63 @@
 use half::{bf16, f16};
 
 use super::Validation;
-use super::refusal::{Place, ragged};
+use super::dictionary::push_members;
+use super::refusal::{Place, no_object, ragged};
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
-use crate::model::schema::Names;
-use crate::model::signature::{Signature, TensorSpec};
-use crate::model::tensor::{Datatype, Tensor, Values};
+use crate::model::dictionary::Dictionary;
+use crate::model::schema::{Names, Schema};
+use crate::model::signature::TensorSpec;
+use crate::model::tensor::{Datatype, Tensor, Values, with_values};
 
 /// The values of one input, as they gather row by row.
 pub(super) struct Column<'a> {
     /// The shape of a row; free sizes are settled by the first row.
     row_shape: Vec<Option<usize>>,
     spec: &'a TensorSpec,
+    /// How rows of it are written as objects, where they may be.
+    dictionary: Option<&'a Dictionary>,
     values: Values,
 }
 
 impl<'a> Column<'a> {
     /// No values yet, for an input of a request with so many rows.
-    pub(super) fn new(signature: &Signature, spec: &'a TensorSpec, rows: usize) -> Self {
-        let row_shape = signature.row_shape(spec).to_vec();
+    pub(super) fn new(schema: &'a Schema, input: usize, rows: usize) -> Self {
+        let spec = &schema.signature.inputs[input];
+        let row_shape = schema.signature.row_shape(spec).to_vec();
         let row_len: usize = row_shape.iter().map(|size| size.unwrap_or(1)).product();
         // The room is only a guess: a few bytes of request must not reserve a whole picture for each row.
         let room = row_len.min(1024) * rows.min(64);
         Self {
             row_shape,
             spec,
+            dictionary: schema.dictionary(input),
             values: Values::with_capacity(spec.datatype, room),
+        }
+    }
+
+    /// How many values there are so far.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Holds a row to the size that the rows before it have along an axis of any size.
+    pub(super) fn settle(&mut self, axis: usize, found: usize, place: Place<'_>) -> Result<(), ApiError> {
+        let Some(size) = self.row_shape.get_mut(axis) else {
+            return Ok(());
+        };
+        let expected = *size.get_or_insert(found);
+        if found == expected {
+            return Ok(());
+        }
+        Err(ragged(place, found, expected))
+    }
+
+    /// Adds what stands for a value that is not there: a zero, or this text.
+    pub(super) fn push_absent(&mut self, text: &str) {
+        match &mut self.values {
+            Values::Text(values) => values.push(text.to_owned()),
+            values => with_values!(values, values => values.push(Default::default())),
         }
     }
 
@@ -41,7 +72,7 @@ impl<'a> Column<'a> {
 }
 
 impl Validation<'_> {
-    /// Nested lists along the axes of a row from `axis` on.
+    /// Nested lists along the axes of a row from `axis` on, or an object where a row may be one.
     pub(super) fn nested(
         &self,
         datum: &Datum<'_>,
@@ -58,22 +89,25 @@ impl Validation<'_> {
             column.row_shape[axis] = Some(1);
             return push(datum, place, None, column);
         }
+        if let (Datum::Object(members), Some(dictionary)) = (datum, column.dictionary) {
+            return push_members(dictionary, members, place, column);
+        }
         let Datum::List(items) = datum else {
-            return Err(self.no_list(place, datum, size));
+            return Err(match column.dictionary {
+                Some(dictionary) if axis == 0 => no_object(place, datum, dictionary),
+                _ => self.no_list(place, datum, size),
+            });
         };
-        let declared = self.schema.signature.row_shape(column.spec)[axis];
-        if items.is_empty() && declared.is_none() {
+        if let Some(expected) = self.schema.signature.row_shape(column.spec)[axis] {
+            if items.len() != expected {
+                return Err(self.wrong_length(place, items.len(), expected, &Names::default()));
+            }
+        } else if items.is_empty() {
             return Err(ApiError::invalid_input(format!(
                 "{place} is an empty list; expected 1 value or more"
             )));
         }
-        let expected = *column.row_shape[axis].get_or_insert(items.len());
-        if items.len() != expected {
-            return Err(match declared {
-                Some(_) => self.wrong_length(place, items.len(), expected, &Names::default()),
-                None => ragged(place, items.len(), expected),
-            });
-        }
+        column.settle(axis, items.len(), place)?;
         for (position, item) in items.iter().enumerate() {
             self.nested(item, Place::Item(&place, position), axis + 1, column)?;
         }

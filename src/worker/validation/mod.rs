@@ -5,6 +5,7 @@
 //! becomes a neighbour's.
 
 mod column;
+mod dictionary;
 mod refusal;
 
 use std::borrow::Cow;
@@ -31,8 +32,8 @@ pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<
         )));
     }
     let validation = Validation { model, schema };
-    let column = |spec| Column::new(&schema.signature, spec, inputs.len());
-    let mut columns: Vec<Column<'_>> = schema.signature.inputs.iter().map(column).collect();
+    let columns = (0..schema.signature.inputs.len()).map(|input| Column::new(schema, input, inputs.len()));
+    let mut columns: Vec<Column<'_>> = columns.collect();
     for (row, datum) in inputs.iter().enumerate() {
         validation.row(datum, Place::Row(row), &mut columns)?;
     }

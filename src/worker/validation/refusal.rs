@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use super::Validation;
 use crate::api::datum::{Datum, shortened};
 use crate::api::error::ApiError;
+use crate::model::dictionary::{Dictionary, Keys};
 use crate::model::schema::Names;
 
 /// Names that an error lists before it says how many more there are.
@@ -92,6 +93,18 @@ impl Validation<'_> {
         }
         text
     }
+}
+
+/// A row that is neither an object nor a list, where it could be both.
+pub(super) fn no_object(place: Place<'_>, found: &Datum<'_>, dictionary: &Dictionary) -> ApiError {
+    let keys = match dictionary.keys {
+        Keys::Texts(_) => "keys",
+        _ => "whole numbers",
+    };
+    let found = found.describe();
+    ApiError::invalid_input(format!(
+        "{place} is {found}; expected an object from {keys} to values"
+    ))
 }
 
 /// Lists of one request whose lengths are free, and differ.

@@ -76,7 +76,7 @@ fn decided_labels(labels: ClassLabels, two_classes: TwoClasses) -> ClassLabels {
 impl TreeEnsembleClassifier {
     /// Reads the attributes of a node.
     pub(crate) fn from_node(attributes: Attributes<'_>) -> Result<Self, MlError> {
-        let labels = ClassLabels::read(attributes, "classlabels_int64s", "classlabels_strings")?;
+        let labels = ClassLabels::read(attributes, "classlabels_int64s")?;
         let classes = labels.len();
         let forest = Forest::with_ids(attributes, forest::CLASSES, classes)?;
         let two_classes = TwoClasses::of(attributes, classes)?;
@@ -211,7 +211,7 @@ impl MlOperator for TreeEnsembleClassifier {
         let (values, dimensions) = features::view(inputs)?;
         let (labels, scores) = self.run_on(values, dimensions)?;
         let shape = vec![dimensions.rows, self.trees.targets()];
-        let labels = super::tensor(vec![dimensions.rows], labels);
-        Ok(vec![labels, super::tensor(shape, Values::F32(scores))])
+        let labels = super::super::scored(vec![dimensions.rows], labels);
+        Ok(vec![labels, super::super::scored(shape, Values::F32(scores))])
     }
 }

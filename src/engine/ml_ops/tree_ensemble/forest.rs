@@ -80,21 +80,17 @@ pub(super) fn target_count(attributes: Attributes<'_>) -> Result<usize, MlError>
     if (1..=MAX_TARGETS).contains(&found) {
         return Ok(found as usize);
     }
-    Err(invalid(
+    Err(MlError::attribute(
         name,
         format!("expected 1 to {MAX_TARGETS}, found {found}"),
     ))
-}
-
-fn invalid(name: &'static str, problem: String) -> MlError {
-    MlError::Attribute { name, problem }
 }
 
 fn expect_len(name: &'static str, found: usize, expected: usize) -> Result<(), MlError> {
     if found == expected {
         return Ok(());
     }
-    Err(invalid(
+    Err(MlError::attribute(
         name,
         format!("expected {expected} values, found {found}"),
     ))
@@ -123,7 +119,7 @@ fn feature(found: i64) -> Result<u32, MlError> {
         Ok(feature) if found < MAX_FEATURES => Ok(feature),
         _ => {
             let problem = format!("expected 0 to {}, found {found}", MAX_FEATURES - 1);
-            Err(invalid("nodes_featureids", problem))
+            Err(MlError::attribute("nodes_featureids", problem))
         }
     }
 }
@@ -133,7 +129,7 @@ fn check_node_count(count: usize, roots: &'static str) -> Result<(), MlError> {
         return Err(MlError::MissingAttribute(roots));
     }
     if count > MAX_NODES {
-        return Err(invalid(
+        return Err(MlError::attribute(
             roots,
             format!("expected at most {MAX_NODES} nodes, found {count}"),
         ));
@@ -213,7 +209,7 @@ impl<'a> Ids<'a> {
         for (position, id) in tree_ids.iter().copied().zip(node_ids.iter().copied()).enumerate() {
             if positions.insert(id, position).is_some() {
                 let problem = format!("node {} of tree {} is there twice", id.1, id.0);
-                return Err(invalid("nodes_nodeids", problem));
+                return Err(MlError::attribute("nodes_nodeids", problem));
             }
         }
         let mut seen = std::collections::HashSet::new();
@@ -230,7 +226,7 @@ impl<'a> Ids<'a> {
     }
 
     fn find(&self, name: &'static str, tree: i64, node: i64) -> Result<usize, MlError> {
-        let missing = || invalid(name, format!("there is no node {node} in tree {tree}"));
+        let missing = || MlError::attribute(name, format!("there is no node {node} in tree {tree}"));
         self.positions.get(&(tree, node)).copied().ok_or_else(missing)
     }
 }
@@ -274,7 +270,7 @@ fn test(mode: &str, threshold: f64) -> Result<Option<Test>, MlError> {
         _ => {
             let problem =
                 format!("expected LEAF or BRANCH_ with LEQ, LT, GTE, GT, EQ or NEQ, found {mode:?}");
-            Err(invalid("nodes_modes", problem))
+            Err(MlError::attribute("nodes_modes", problem))
         }
     }
 }
@@ -282,7 +278,7 @@ fn test(mode: &str, threshold: f64) -> Result<Option<Test>, MlError> {
 fn target(name: &'static str, found: i64, targets: usize) -> Result<usize, MlError> {
     match usize::try_from(found) {
         Ok(target) if target < targets => Ok(target),
-        _ => Err(invalid(
+        _ => Err(MlError::attribute(
             name,
             format!("expected 0 to {}, found {found}", targets - 1),
         )),
@@ -358,7 +354,7 @@ impl Ends<'_> {
             Ok(target) if target < count => Ok(offset + target),
             _ => {
                 let kind = if is_leaf { "leaf" } else { "node" };
-                Err(invalid(
+                Err(MlError::attribute(
                     self.name,
                     format!("there is no {kind} {found}, only {count} of them"),
                 ))
@@ -416,7 +412,7 @@ impl<'a> Branches<'a> {
         let count = self.features.len();
         let root = |&found: &i64| match usize::try_from(found) {
             Ok(root) if root < count => Ok(self.leaf_for(root, count).unwrap_or(root)),
-            _ => Err(invalid(
+            _ => Err(MlError::attribute(
                 name,
                 format!("there is no node {found}, only {count} of them"),
             )),
@@ -456,9 +452,12 @@ fn numbered_test<'a>(
             Some(members) if !members.is_empty() => Ok(Test::Member(members.to_vec())),
             _ => {
                 let problem = "expected a set of members for each BRANCH_MEMBER, found fewer".to_owned();
-                Err(invalid("membership_values", problem))
+                Err(MlError::attribute("membership_values", problem))
             }
         },
-        _ => Err(invalid("nodes_modes", format!("expected 0 to 6, found {mode}"))),
+        _ => Err(MlError::attribute(
+            "nodes_modes",
+            format!("expected 0 to 6, found {mode}"),
+        )),
     }
 }

@@ -18,7 +18,7 @@ pub(super) use self::classifier::TreeEnsembleClassifier;
 pub(super) use self::regressor::{TreeEnsemble, TreeEnsembleRegressor};
 use super::features::{self, Dimensions};
 use super::{Attributes, MlError};
-use crate::model::tensor::{Datatype, Tensor, Values};
+use crate::model::tensor::Datatype;
 use forest::Forest;
 use layout::Layout;
 
@@ -82,10 +82,6 @@ fn base_values(attributes: Attributes<'_>, counts: &[usize]) -> Result<Vec<f64>,
     Err(MlError::Attribute { name, problem })
 }
 
-fn tensor(shape: Vec<usize>, values: Values) -> Tensor {
-    Tensor::new(shape, values).expect("every row has as many scores as there are targets")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::node_fixture::{NodeFixture, run};
@@ -93,6 +89,7 @@ mod tests {
     use super::layout::Scalar;
     use super::tally::Aggregate;
     use super::*;
+    use crate::model::tensor::Values;
     use proptest::prelude::*;
 
     const REGRESSOR: &str = "TreeEnsembleRegressor";

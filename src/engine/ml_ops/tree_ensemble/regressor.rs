@@ -111,7 +111,7 @@ impl MlOperator for TreeEnsembleRegressor {
             Values::F64(scores) => Values::F32(scores.into_iter().map(|score| score as f32).collect()),
             scores => scores,
         };
-        Ok(vec![super::tensor(self.0.shape(dimensions), scores)])
+        Ok(vec![super::super::scored(self.0.shape(dimensions), scores)])
     }
 }
 
@@ -150,6 +150,6 @@ impl MlOperator for TreeEnsemble {
             }
             (_, scores) => scores,
         };
-        Ok(vec![super::tensor(self.0.shape(dimensions), scores)])
+        Ok(vec![super::super::scored(self.0.shape(dimensions), scores)])
     }
 }
