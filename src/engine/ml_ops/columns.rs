@@ -5,7 +5,8 @@ use super::take::take;
 use super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice, Tensor, Values};
 
-/// Picks positions along the last axis of the first input; the second input says which.
+/// Picks positions along the last axis of the first input; the second input says which. Negative ones count from the end,
+/// as in the definition's reference: exporters take -1 for what they mask out later.
 #[derive(Debug)]
 pub(super) struct ArrayFeatureExtractor;
 
@@ -57,16 +58,18 @@ impl MlOperator for ArrayFeatureExtractor {
         let shape = Self::shape(values.shape, positions.shape)?;
         let width = values.shape.last().copied().unwrap_or_default();
         let inside = |&position: &i64| {
-            usize::try_from(position)
+            let from_begin = if position < 0 {
+                position.saturating_add(width as i64)
+            } else {
+                position
+            };
+            usize::try_from(from_begin)
                 .ok()
                 .filter(|&position| position < width)
         };
         let picked: Option<Vec<usize>> = picked.iter().map(inside).collect();
         let Some(picked) = picked else {
-            return Err(MlError::input(
-                1,
-                format!("expected positions from 0 to {}", width.saturating_sub(1)),
-            ));
+            return Err(MlError::input(1, format!("expected positions among {width}")));
         };
         let rows: usize = values.shape[..values.shape.len() - 1].iter().product();
         let positions: Vec<usize> = (0..rows)
@@ -186,8 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn negative_positions_count_from_the_end() {
+        let inputs = [view(&[1, 2], Slice::I32(&[3, 4])), view(&[1], Slice::I64(&[-1]))];
+        assert_eq!(
+            ArrayFeatureExtractor.run(&inputs).unwrap()[0].values(),
+            &Values::I32(vec![4])
+        );
+    }
+
+    #[test]
     fn a_position_outside_is_refused() {
-        for position in [-1, 2] {
+        for position in [-3, 2, i64::MIN] {
             let positions = [position];
             let inputs = [
                 view(&[1, 2], Slice::F32(&[0.0, 1.0])),

@@ -1,5 +1,6 @@
 //! The operators of the `ai.onnx.ml` domain, as their published definitions have them
-//! (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>).
+//! (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and some of the others: those of
+//! texts, and what engines lack.
 //!
 //! They are pure: attributes make an operator, and an operator makes values of values. What lies around them, be it an
 //! engine's graph or a test, brings tensors in and takes them out.
@@ -7,6 +8,7 @@
 mod attributes;
 mod class_labels;
 mod columns;
+mod cumulative_sum;
 mod encoders;
 mod features;
 mod linear;
@@ -17,6 +19,7 @@ mod post_transform;
 mod svm;
 mod take;
 mod tensor_proto;
+mod text;
 mod tree_ensemble;
 
 use std::fmt::Debug;
@@ -51,6 +54,11 @@ pub(crate) struct Fact {
 pub(crate) trait MlOperator: Debug + Send + Sync {
     /// Element type and shape of each output, for inputs of these types and shapes; or why it cannot take them.
     fn outputs(&self, inputs: &[Fact]) -> Result<Vec<Fact>, MlError>;
+
+    /// The axis of its outputs whose size only values tell, whatever [`MlOperator::outputs`] says of it; none for most.
+    fn free_axis(&self, _: &[Fact]) -> Option<usize> {
+        None
+    }
 
     /// Runs it. The outputs are of the types and shapes that [`MlOperator::outputs`] says.
     fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, MlError>;
@@ -97,25 +105,39 @@ fn scored(shape: Vec<usize>, values: Values) -> Tensor {
     Tensor::new(shape, values).expect("every row has as many scores as the operator says")
 }
 
-/// The types of all operators here.
-pub(crate) const OPERATORS: [&str; 16] = [
-    "ArrayFeatureExtractor",
-    "Binarizer",
-    "CategoryMapper",
-    "FeatureVectorizer",
-    "Imputer",
-    "LabelEncoder",
-    "LinearClassifier",
-    "LinearRegressor",
-    "Normalizer",
-    "OneHotEncoder",
-    "SVMClassifier",
-    "SVMRegressor",
-    "Scaler",
-    "TreeEnsemble",
-    "TreeEnsembleClassifier",
-    "TreeEnsembleRegressor",
+/// The domain of operators that stand for several nodes of a file.
+pub(crate) const OWN_DOMAIN: &str = "millrace";
+
+/// The types of all operators here, and their domains.
+pub(crate) const OPERATORS: [(&str, &str); 21] = [
+    ("ArrayFeatureExtractor", ML_DOMAIN),
+    ("Binarizer", ML_DOMAIN),
+    ("CategoryMapper", ML_DOMAIN),
+    ("CumSum", ""),
+    ("FeatureVectorizer", ML_DOMAIN),
+    ("Imputer", ML_DOMAIN),
+    ("LabelEncoder", ML_DOMAIN),
+    ("LinearClassifier", ML_DOMAIN),
+    ("LinearRegressor", ML_DOMAIN),
+    ("Normalizer", ML_DOMAIN),
+    ("OneHotEncoder", ML_DOMAIN),
+    ("SVMClassifier", ML_DOMAIN),
+    ("SVMRegressor", ML_DOMAIN),
+    ("Scaler", ML_DOMAIN),
+    ("StringNormalizer", ""),
+    ("TextVectorizer", OWN_DOMAIN),
+    ("TfIdfVectorizer", ""),
+    ("Tokenizer", "com.microsoft"),
+    ("TreeEnsemble", ML_DOMAIN),
+    ("TreeEnsembleClassifier", ML_DOMAIN),
+    ("TreeEnsembleRegressor", ML_DOMAIN),
 ];
+
+/// What a Cast makes values, and the operator for those of which one side is texts. Others are left to the engine.
+pub(crate) fn text_cast(attributes: Attributes<'_>) -> Result<(Datatype, impl MlOperator + use<>), MlError> {
+    let cast = text::TextCast::from_node(attributes)?;
+    Ok((cast.to(), cast))
+}
 
 /// The operator of type `op_type` with these attributes; none if there is no such operator here.
 pub(crate) fn operator(
@@ -129,6 +151,7 @@ pub(crate) fn operator(
         "ArrayFeatureExtractor" => boxed(Ok(columns::ArrayFeatureExtractor)),
         "Binarizer" => boxed(numeric::Binarizer::from_node(attributes)),
         "CategoryMapper" => boxed(encoders::Lookup::category_mapper(attributes)),
+        "CumSum" => boxed(cumulative_sum::CumSum::from_node(attributes)),
         "FeatureVectorizer" => boxed(columns::FeatureVectorizer::from_node(attributes)),
         "Imputer" => boxed(numeric::Imputer::from_node(attributes)),
         "LabelEncoder" => boxed(encoders::Lookup::label_encoder(attributes)),
@@ -139,6 +162,10 @@ pub(crate) fn operator(
         "Scaler" => boxed(numeric::Scaler::from_node(attributes)),
         "SVMClassifier" => boxed(svm::SvmClassifier::from_node(attributes)),
         "SVMRegressor" => boxed(svm::SvmRegressor::from_node(attributes)),
+        "StringNormalizer" => boxed(text::StringNormalizer::from_node(attributes)),
+        "TextVectorizer" => boxed(text::TextVectorizer::from_node(attributes)),
+        "TfIdfVectorizer" => boxed(text::TfIdfVectorizer::from_node(attributes)),
+        "Tokenizer" => boxed(text::Tokenizer::from_node(attributes)),
         "TreeEnsemble" => boxed(tree_ensemble::TreeEnsemble::from_node(attributes)),
         "TreeEnsembleClassifier" => boxed(tree_ensemble::TreeEnsembleClassifier::from_node(attributes)),
         "TreeEnsembleRegressor" => boxed(tree_ensemble::TreeEnsembleRegressor::from_node(attributes)),

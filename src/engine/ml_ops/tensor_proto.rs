@@ -4,7 +4,7 @@ use half::f16;
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use crate::model::tensor::Values;
+use crate::model::tensor::{Datatype, Values};
 
 /// The values of `tensor`, from its raw bytes (little-endian) or its list; or what is wrong with them. It is not about
 /// tensors that lie in another file, nor about types that no attribute has.
@@ -14,6 +14,26 @@ pub(crate) fn tensor_values(tensor: &TensorProto) -> Result<Values, String> {
     } else {
         raw(tensor)
     }
+}
+
+/// The datatype that a file names by this number; none where nothing is served as it.
+pub(super) fn datatype_of(number: i32) -> Option<Datatype> {
+    Some(match DataType::try_from(number).ok()? {
+        DataType::Bool => Datatype::Bool,
+        DataType::Uint8 => Datatype::U8,
+        DataType::Uint16 => Datatype::U16,
+        DataType::Uint32 => Datatype::U32,
+        DataType::Uint64 => Datatype::U64,
+        DataType::Int8 => Datatype::I8,
+        DataType::Int16 => Datatype::I16,
+        DataType::Int32 => Datatype::I32,
+        DataType::Int64 => Datatype::I64,
+        DataType::Float16 => Datatype::F16,
+        DataType::Float => Datatype::F32,
+        DataType::Double => Datatype::F64,
+        DataType::String => Datatype::Text,
+        _ => return None,
+    })
 }
 
 fn typed(tensor: &TensorProto) -> Result<Values, String> {

@@ -3,12 +3,14 @@
 //! Plans with a symbolic batch dimension were measured: one convolution net ran five times slower, and some real
 //! graphs failed. So a plan is made for concrete shapes only, and the plans are kept in a bounded cache.
 
+mod cast;
 mod convert;
 mod declared;
 mod log_sum_exp;
 mod operator;
 mod operators;
 mod plans;
+mod text_vectorizer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +70,7 @@ impl TractGraph {
         };
         operators::check(&reader, declared)?;
         log_sum_exp::stabilise(declared);
+        text_vectorizer::fuse(declared);
         // Before tract reads it: what it says of types that it lacks is hard to understand.
         let input_types = declared::input_types(declared)?;
         let (inputs, outputs) = (

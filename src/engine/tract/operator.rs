@@ -14,14 +14,17 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_core::internal::DatumTypeExt;
 use tract_onnx::tract_core::internal::StaticName;
-use tract_onnx::tract_hir::infer::{Factoid, InferenceModel, InferenceNode, InferenceOp};
+use tract_onnx::tract_hir::infer::{
+    Factoid, GenericFactoid, InferenceModel, InferenceNode, InferenceOp, ShapeFactoid,
+};
 use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, HashMap, Op, OutletId, TypedOp, as_op, bail, format_err, op_as_typed_op,
-    op_out_of_plan,
+    EvalContext, EvalOp, HashMap, Op, OutletId, Symbol, TDim, ToDim, TypedOp, as_op, bail, format_err,
+    op_as_typed_op, op_out_of_plan,
 };
 
 use super::convert::{datum_type, into_tract, served_as};
-use crate::engine::ml_ops::{self, Attributes, Fact, ML_DOMAIN, MlOperator, View};
+use super::operators::{domain_of, plain};
+use crate::engine::ml_ops::{self, Attributes, Fact, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice};
 
 /// What tract makes of a node: an operator, and names that it needs of the graphs around its own.
@@ -34,13 +37,16 @@ pub(super) struct OperatorNode {
     operator: Arc<dyn MlOperator>,
     /// The outputs that the graph names, by their positions in the operator's definition.
     named_outputs: Arc<[usize]>,
+    /// The size that only values tell, in a typed graph.
+    free_size: Option<Symbol>,
 }
 
-/// Makes the node of an `ai.onnx.ml` operator.
+/// Makes the node of one of our operators.
 pub(super) fn build_ml(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    if node.domain != ML_DOMAIN {
+    let expected = domain_of(&node.op_type).unwrap_or_default();
+    if plain(&node.domain) != expected {
         bail!(
-            "{} is an operator of {ML_DOMAIN}, and not of {:?}",
+            "{} is an operator of {expected:?}, and not of {:?}",
             node.op_type,
             node.domain
         );
@@ -63,6 +69,7 @@ impl OperatorNode {
                 .enumerate()
                 .filter_map(|(position, name)| name.map(|_| position))
                 .collect(),
+            free_size: None,
         }
     }
 
@@ -97,6 +104,10 @@ impl Op for OperatorNode {
         self.op_type.to_string().into()
     }
 
+    fn mints_runtime_symbols(&self) -> bool {
+        self.free_size.is_some()
+    }
+
     op_as_typed_op!();
 }
 
@@ -127,9 +138,18 @@ impl InferenceOp for OperatorNode {
         let (inputs, mut outputs) = (cloned(inputs), cloned(outputs));
         let known: Option<Vec<Fact>> = inputs.iter().map(fact_if_known).collect::<TractResult<_>>()?;
         if let Some(known) = known {
+            let free_axis = self.operator.free_axis(&known);
             for (output, found) in outputs.iter_mut().zip(self.facts(&known)?) {
-                let found = InferenceFact::dt_shape(datum_type(found.datatype), found.shape);
-                output.unify_with(&found)?;
+                let sizes = found
+                    .shape
+                    .iter()
+                    .enumerate()
+                    .map(|(axis, size)| match free_axis {
+                        Some(free) if free == axis => GenericFactoid::Any,
+                        _ => GenericFactoid::Only(size.to_dim()),
+                    });
+                let shape = ShapeFactoid::closed(sizes.collect());
+                output.unify_with(&InferenceFact::dt_shape(datum_type(found.datatype), shape))?;
             }
         }
         Ok((inputs, outputs, cloned(observed)))
@@ -147,7 +167,14 @@ impl InferenceOp for OperatorNode {
         mapping: &HashMap<OutletId, OutletId>,
     ) -> TractResult<TVec<OutletId>> {
         let inputs: TVec<OutletId> = node.inputs.iter().map(|outlet| mapping[outlet]).collect();
-        target.wire_node(&node.name, self.clone(), &inputs)
+        let facts = inputs.iter().map(|&input| known_fact(target.outlet_fact(input)?));
+        let facts: Vec<Fact> = facts.collect::<TractResult<_>>()?;
+        let has_free_axis = self.operator.free_axis(&facts).is_some();
+        let typed = Self {
+            free_size: has_free_axis.then(|| target.symbols.new_with_prefix("size")),
+            ..self.clone()
+        };
+        target.wire_node(&node.name, typed, &inputs)
     }
 
     as_op!();
@@ -155,21 +182,32 @@ impl InferenceOp for OperatorNode {
 
 impl TypedOp for OperatorNode {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let concrete = |input: &&TypedFact| {
-            let shape = input
-                .shape
-                .as_concrete()
-                .ok_or_else(|| format_err!("{} needs inputs of a known shape", self.op_type))?;
-            fact(input.datum_type, shape)
-        };
-        let inputs: Vec<Fact> = inputs.iter().map(concrete).collect::<TractResult<_>>()?;
-        let outputs = self.facts(&inputs)?.into_iter();
-        Ok(outputs
-            .map(|found| datum_type(found.datatype).fact(&found.shape))
-            .collect())
+        let inputs: Vec<Fact> = inputs
+            .iter()
+            .copied()
+            .map(known_fact)
+            .collect::<TractResult<_>>()?;
+        let free_axis = self.operator.free_axis(&inputs);
+        let outputs = self.facts(&inputs)?.into_iter().map(|found| {
+            let mut sizes: TVec<TDim> = found.shape.iter().map(ToDim::to_dim).collect();
+            if let (Some(axis), Some(free)) = (free_axis, &self.free_size)
+                && let Some(size) = sizes.get_mut(axis)
+            {
+                *size = free.clone().into();
+            }
+            datum_type(found.datatype).fact(sizes.as_slice())
+        });
+        Ok(outputs.collect())
     }
 
     as_op!();
+}
+
+/// Type and shape of an input in a typed graph.
+fn known_fact(input: &TypedFact) -> TractResult<Fact> {
+    let shape = input.shape.as_concrete();
+    let shape = shape.ok_or_else(|| format_err!("the shape of an input is not known before it is there"))?;
+    fact(input.datum_type, shape)
 }
 
 /// Type and shape of an input, once tract knows both.

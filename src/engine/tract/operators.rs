@@ -6,6 +6,7 @@ use tract_onnx::data_resolver::FopenDataResolver;
 use tract_onnx::pb::{GraphProto, NodeProto};
 use tract_onnx::{Onnx, onnx};
 
+use super::cast;
 use super::operator::build_ml;
 use crate::engine::EngineError;
 use crate::engine::ml_ops::{ML_DOMAIN, OPERATORS};
@@ -18,9 +19,10 @@ pub(super) fn reader() -> Onnx {
         ignore_value_info: true,
         ..onnx()
     };
-    for operator in OPERATORS {
+    for (operator, _) in OPERATORS {
         reader.op_register.insert(operator, build_ml);
     }
+    reader.op_register.insert("Cast", cast::build);
     reader
 }
 
@@ -52,9 +54,19 @@ fn collect_unknown(reader: &Onnx, graph: &GraphProto, unknown: &mut Vec<String>)
 
 /// tract finds operators by their type alone; the same type in another domain is another operator.
 fn is_known(reader: &Onnx, node: &NodeProto) -> bool {
-    let is_ours = OPERATORS.contains(&node.op_type.as_str());
-    match node.domain.as_str() {
-        ML_DOMAIN => is_ours,
-        _ => !is_ours && reader.op_register.0.contains_key(&node.op_type),
+    match domain_of(&node.op_type) {
+        Some(domain) => domain == plain(&node.domain),
+        None => node.domain != ML_DOMAIN && reader.op_register.0.contains_key(&node.op_type),
     }
+}
+
+/// The domain of one of our operators.
+pub(super) fn domain_of(op_type: &str) -> Option<&'static str> {
+    let own = OPERATORS.iter().find(|(operator, _)| *operator == op_type)?;
+    Some(own.1)
+}
+
+/// The domain of ONNX's own operators has two names.
+pub(super) fn plain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
 }
