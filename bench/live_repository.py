@@ -1,52 +1,63 @@
 #!/usr/bin/env python3
 """What a change in the model repository costs the requests beside it, and whether its memory comes back.
 
-A worker serves the digits model to a client that sends one row at a steady rate, on four connections. Rounds take turns:
-in one nothing else happens, in the next a model of 100 MB is put beside it again and again, version after version. What
-is reported is the median over the rounds of the 99th percentile, and of the ratio of each pair of rounds.
+A worker serves the digits model to an open-loop client: one row at a time, sent when it is due whether or not those before
+it are answered, and timed from when it was due, so that a stall counts for every request that falls into it. The client is
+a process of its own and goes before everything else on the machine, because real ones run elsewhere.
 
-Then one version of a model of 20 MB is written anew 200 times, and the resident memory of the worker is read after 10,
-50, 100 and 200 of these reloads.
+Rounds take turns: in one nothing else happens, in the next a model of 100 MB is put beside the other, version after
+version, each by a rename. Of a busy round only the requests count that were due while a version was being loaded, or the
+one before it unloaded. What is reported is the median over the rounds of the 99th percentile, and of the ratio of each pair.
 
-    cargo build --release && python3 bench/live_repository.py [--rounds 5] [--seconds 6] [--reloads 200]
+Then one version of a model is written anew 200 times, and the memory of the worker (RSS and PSS) is read on the way, and
+once it is gone.
+
+    cargo build --release && python3 bench/live_repository.py [--rounds 9] [--seconds 6] [--reloads 200] [--megabytes 20 100]
+        [--onnxruntime PATH]   with ONNX Runtime, from this library, for the models that change
 """
 import argparse
-import http.client
+import gc
 import json
 import os
 import pathlib
 import random
+import re
+import select
 import shutil
+import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections import deque
 
-from first_figures import BINARY, ROOT, free_port, resident_megabytes, wait_until_ready
+from first_figures import BINARY, ROOT, free_port
 
-RATE = 400  # requests a second over all connections
-CONNECTIONS = 4
+RATE = 400  # requests a second
+CONNECTIONS = 32  # at most so many at once; more wait, and their time runs
+PATH = "/models/digits/predict"
+READY, GONE = "a model version is ready", "a model version is gone"  # what the log says
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def field(number, kind, payload):
     """One field of a protobuf message: kind 0 is an integer, kind 2 bytes."""
-    def varint(value):
-        out = bytearray()
-        while value > 127:
-            out.append(value & 127 | 128)
-            value >>= 7
-        out.append(value)
-        return bytes(out)
-
     head = varint(number << 3 | kind)
     return head + (varint(payload) if kind == 0 else varint(len(payload)) + payload)
 
 
-def dense(width, seed):
+def dense(megabytes, seed):
     """An ONNX graph y = x · W with a square matrix of random numbers."""
+    width = int((megabytes * 250_000) ** 0.5)
     weights = random.Random(seed).randbytes(1 << 16)
     weights = bytes(byte & 0x3F if position % 4 == 3 else byte for position, byte in enumerate(weights))
     raw = (weights * (width * width * 4 // len(weights) + 1))[: width * width * 4]
@@ -64,142 +75,217 @@ def dense(width, seed):
     return field(1, 0, 8) + field(7, 2, graph) + field(8, 2, field(2, 0, 13))
 
 
-def put(repository, model, version, graph):
-    """As a careful person would: beside it first, then under its name in one step."""
-    folder = repository / model / str(version)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".model.onnx.tmp").write_bytes(graph)
-    os.replace(folder / ".model.onnx.tmp", folder / "model.onnx")
+class Connection:
+    """One connection of the client: a request under way, or none."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.due, self.answer = None, b""
+
+    def fileno(self):
+        return self.socket.fileno()
+
+    def send(self, request, due):
+        self.due, self.answer = due, b""
+        self.socket.sendall(request)
+
+    def is_answered(self):
+        part = self.socket.recv(1 << 16)
+        self.answer += part
+        head, end, body = self.answer.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head) if end else None
+        return not part or (length is not None and len(body) >= int(length[1]))
+
+    def is_good(self):
+        return self.answer.startswith(b"HTTP/1.1 200 ")
 
 
-def ask(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+def client(port, seconds):
+    """Prints, for each request, when it was due, how many seconds after that it was answered, and whether well."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError as error:
+        print(f"the client has to wait its turn: {error}", file=sys.stderr)
+    first = (ROOT / "data/digits.csv").read_text().splitlines()[1].split(",")
+    body = json.dumps({"inputs": [[float(value) for value in first[:64]]]})
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    request = (head + body).encode()
+    idle = deque(Connection(port) for _ in range(CONNECTIONS))
+    waiting, busy, told = deque(), set(), []
+    gc.disable()
+    begun, sent, total = time.monotonic(), 0, int(seconds * RATE)
+    while len(told) < total:
+        now = time.monotonic()
+        while sent < total and begun + sent / RATE <= now:
+            waiting.append(begun + sent / RATE)
+            sent += 1
+        while waiting and idle:
+            connection = idle.popleft()
+            connection.send(request, waiting.popleft())
+            busy.add(connection)
+        pause = begun + sent / RATE - time.monotonic() if sent < total else 30
+        ready, _, _ = select.select(busy, [], [], max(0.0, pause))
+        now = time.monotonic()
+        for connection in ready:
+            if connection.is_answered():
+                told.append((connection.due, now - connection.due, connection.is_good()))
+                busy.remove(connection)
+                idle.append(connection)
+    json.dump(told, sys.stdout)
 
 
-def steady_load(port, body, seconds):
-    """Milliseconds of every answer, from when its request was due; and how many failed."""
-    latencies, failures, lock = [], [], threading.Lock()
+class Worker:
+    """A worker over a repository with the digits model and whatever is put beside it."""
 
-    def client(number):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        own, failed = [], 0
-        begun = time.perf_counter() + number / RATE
-        for turn in range(int(seconds * RATE / CONNECTIONS)):
-            due = begun + turn * CONNECTIONS / RATE
-            time.sleep(max(0.0, due - time.perf_counter()))
-            connection.request("POST", "/models/digits/predict", body, {"content-type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            failed += answer.status != 200
-            own.append((time.perf_counter() - due) * 1e3)
-        with lock:
-            latencies.extend(own)
-            failures.append(failed)
+    def __init__(self, library):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-bench-"))
+        self.repository = self.folder / "models"
+        shutil.copytree(ROOT / "models" / "digits", self.repository / "digits")
+        self.port, self.log = free_port(), self.folder / "log"
+        lines = ["[worker]", f'listen = "127.0.0.1:{self.port}"', f'models = "{self.repository}"']
+        if library:
+            lines.insert(1, f'onnxruntime_library = "{library}"')
+        lines += ["[worker.repository]", 'settle = "20ms"', "[telemetry]", "access_log = false"]
+        if library:
+            lines += [line for name in ("large", "changing") for line in (f"[worker.model.{name}]", 'engine = "onnxruntime"')]
+        (self.folder / "millrace.toml").write_text("\n".join(lines) + "\n")
 
-    clients = [threading.Thread(target=client, args=(number,)) for number in range(CONNECTIONS)]
-    for each in clients:
-        each.start()
-    for each in clients:
-        each.join()
-    return statistics.quantiles(latencies, n=100)[98], sum(failures)
+    def __enter__(self):
+        command = [BINARY, "worker", "--config", self.folder / "millrace.toml"]
+        self.process = subprocess.Popen(command, stderr=open(self.log, "w"))
+        self.wait_for(READY, "digits", 1)  # /readyz would wait for the models that are configured and not yet there
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(timeout=60)
+        shutil.rmtree(self.folder)
+
+    def prepare(self, graph):
+        """A folder of one version, ready to be moved into the repository."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        (folder / "model.onnx").write_bytes(graph)
+        return folder
+
+    def said(self, what, model):
+        """How often the log says this of a model. Asking the worker itself would cost it something."""
+        return len(re.findall(rf"{what}.* model={model}\b", self.log.read_text()))
+
+    def wait_for(self, what, model, count, seconds=120):
+        limit = time.monotonic() + seconds
+        while self.said(what, model) < count:
+            if time.monotonic() > limit:
+                sys.exit(f"the log did not say {what!r} of {model} in time:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.01)
+
+    def memory(self):
+        """Resident megabytes: all of them (RSS), and with shared ones counted in part (PSS)."""
+        rollup = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return tuple(int(re.search(rf"^{kind}:\s+(\d+)", rollup, re.M)[1]) / 1024 for kind in ("Rss", "Pss"))
 
 
-def loads(port):
-    """How many versions have become ready so far, as the worker counts them."""
-    _, text = ask(port, "/metrics")
-    lines = [line for line in text.decode().splitlines() if line.startswith("millrace_worker_model_loads_total")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'outcome="loaded"' in line)
+def start_client(port, seconds):
+    command = [sys.executable, __file__, "--client", str(port), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
-def wait_for_load(port, before, seconds=120):
-    limit = time.monotonic() + seconds
-    while loads(port) <= before:
-        if time.monotonic() > limit:
-            sys.exit("a version was not taken up in time")
-        time.sleep(0.02)
+def answers(process):
+    output, _ = process.communicate()
+    return json.loads(output)
+
+
+def percentile(answered, share):
+    times = sorted(took for _, took, _ in answered)
+    return times[min(len(times) - 1, int(len(times) * share))] * 1e3
+
+
+def beside(arguments, worker):
+    graph = dense(100, seed=1)
+    folder = worker.repository / "large"
+    folder.mkdir()
+    print(f"a model of {len(graph) / 1e6:.0f} MB beside {RATE} requests/s", flush=True)
+    answers(start_client(worker.port, 2))  # warms up
+    pairs, failed, version = [], 0, 0
+    for _ in range(arguments.rounds):
+        time.sleep(3)  # what the round before has left to be freed is no part of this one
+        quiet = answers(start_client(worker.port, arguments.seconds))
+        spare = [worker.prepare(graph) for _ in range(2)]
+        os.sync()
+        running, loading, taken_up = start_client(worker.port, arguments.seconds), [], 0
+        until = time.monotonic() + arguments.seconds
+        while time.monotonic() < until:
+            begun = time.monotonic()
+            version += 1
+            spare.pop(0).rename(folder / str(version))
+            worker.wait_for(READY, "large", version)
+            taken_up += 1
+            if version > 1:
+                spare.append((folder / str(version - 1)).rename(worker.folder / f"spare-{version}"))
+                worker.wait_for(GONE, "large", version - 1)
+            loading.append((begun, time.monotonic()))
+        busy = answers(running)
+        for left in spare:
+            shutil.rmtree(left)
+        failed += sum(not is_good for _, _, is_good in quiet + busy)
+        busy = [each for each in busy if any(begun <= each[0] <= end for begun, end in loading)]
+        p99s = percentile(quiet, 0.99), percentile(busy, 0.99)
+        pairs.append(p99s)
+        print(
+            f"  quiet: p50 {percentile(quiet, 0.5):.2f}, p99 {p99s[0]:.2f}, max {percentile(quiet, 1):.2f} ms; beside {taken_up} loads"
+            f" ({len(busy)} requests): p50 {percentile(busy, 0.5):.2f}, p99 {p99s[1]:.2f}, p99.9 {percentile(busy, 0.999):.2f},"
+            f" max {percentile(busy, 1):.2f} ms; ratio of p99 {p99s[1] / p99s[0]:.2f}",
+            flush=True,
+        )
+    quiet, busy = (statistics.median(column) for column in zip(*pairs))
+    ratios = sorted(busy / quiet for quiet, busy in pairs)
+    print(
+        f"p99: quiet {quiet:.2f} ms, while it loads {busy:.2f} ms; ratio {statistics.median(ratios):.2f}"
+        f" (of {len(ratios)} pairs: {ratios[0]:.2f} to {ratios[-1]:.2f}); failed requests: {failed}"
+    )
+    shutil.rmtree(folder)
+    worker.wait_for(GONE, "large", version)
+
+
+def reloads(arguments, worker, megabytes):
+    graphs = [dense(megabytes, seed) for seed in (1, 2)]
+    print(f"reloads of a model of {len(graphs[0]) / 1e6:.0f} MB; resident MB (RSS, PSS)", flush=True)
+    print("  before: {:.0f}, {:.0f}".format(*worker.memory()), flush=True)
+    path = worker.repository / "changing" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    ready, gone = (worker.said(what, "changing") for what in (READY, GONE))
+    for number in range(arguments.reloads + 1):
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(graphs[number % 2])
+        temporary.rename(path)
+        worker.wait_for(READY, "changing", ready + number + 1)
+        if number in {0, 1, 10, *range(50, arguments.reloads + 1, 50)}:
+            time.sleep(1)  # the one before is being freed
+            print("  after {} reloads: {:.0f}, {:.0f}".format(number, *worker.memory()), flush=True)
+    shutil.rmtree(path.parent.parent)
+    worker.wait_for(GONE, "changing", gone + 1)
+    time.sleep(1)
+    print("  after it is gone: {:.0f}, {:.0f}".format(*worker.memory()), flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--reloads", type=int, default=200)
+    parser.add_argument("--megabytes", type=int, nargs="*", default=[20, 100])
+    parser.add_argument("--onnxruntime", metavar="PATH")
     arguments = parser.parse_args()
-
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-bench-"))
-    repository = folder / "models"
-    repository.mkdir()
-    shutil.copytree(ROOT / "models" / "digits", repository / "digits")
-    first = (ROOT / "data/digits.csv").read_text().splitlines()[1].split(",")
-    body = json.dumps({"inputs": [[float(value) for value in first[:64]]]})
-    port = free_port()
-    environment = dict(os.environ, MILLRACE_TELEMETRY__ACCESS_LOG="false")
-    command = [BINARY, "worker", "--listen", f"127.0.0.1:{port}", "--models", repository]
-    worker = subprocess.Popen(command, env=environment, stderr=open(folder / "log", "w"))
-    try:
-        wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-        beside(arguments, port, body, repository)
-        reloads(arguments, port, worker.pid, repository)
-    finally:
-        worker.terminate()
-        worker.wait(timeout=60)
-        shutil.rmtree(folder)
-
-
-def beside(arguments, port, body, repository):
-    graph = dense(5000, seed=1)
-    print(f"a model of {len(graph) / 1e6:.0f} MB beside {RATE} requests/s", flush=True)
-    pairs, failed, version = [], 0, 0
-    steady_load(port, body, 2)  # warms up
-    for _ in range(arguments.rounds):
-        quiet, missed = steady_load(port, body, arguments.seconds)
-        failed += missed
-        is_over = threading.Event()
-        taken_up = 0
-
-        def change():
-            nonlocal version, taken_up
-            while not is_over.is_set():
-                before = loads(port)
-                version += 1
-                put(repository, "large", version, graph)
-                wait_for_load(port, before)
-                taken_up += 1
-                if version > 1:
-                    shutil.rmtree(repository / "large" / str(version - 1))
-
-        changing = threading.Thread(target=change)
-        changing.start()
-        busy, missed = steady_load(port, body, arguments.seconds)
-        failed += missed
-        is_over.set()
-        changing.join()
-        pairs.append((quiet, busy))
-        print(f"  p99 quiet {quiet:.2f} ms, beside {taken_up} loads {busy:.2f} ms, ratio {busy / quiet:.2f}", flush=True)
-    quiet, busy = (statistics.median(column) for column in zip(*pairs))
-    ratio = statistics.median(busy / quiet for quiet, busy in pairs)
-    print(f"p99: quiet {quiet:.2f} ms, while it loads {busy:.2f} ms, ratio {ratio:.2f}; failed requests: {failed}")
-    shutil.rmtree(repository / "large")
-
-
-def reloads(arguments, port, pid, repository):
-    graphs = [dense(2236, seed) for seed in (1, 2)]
-    print(f"reloads of a model of {len(graphs[0]) / 1e6:.0f} MB", flush=True)
-    for number in range(arguments.reloads + 1):
-        before = loads(port)
-        put(repository, "changing", 1, graphs[number % 2])
-        wait_for_load(port, before)
-        if number in (0, 10, 50, 100, 200):
-            print(f"  after {number} reloads: {resident_megabytes(pid):.0f} MB", flush=True)
-    shutil.rmtree(repository / "changing")
-    limit = time.monotonic() + 60
-    while b"changing" in ask(port, "/models")[1] and time.monotonic() < limit:
-        time.sleep(0.1)
-    print(f"  after it is gone: {resident_megabytes(pid):.0f} MB", flush=True)
+    if arguments.rounds:
+        with Worker(arguments.onnxruntime) as worker:
+            beside(arguments, worker)
+    for megabytes in arguments.megabytes:
+        with Worker(arguments.onnxruntime) as worker:
+            reloads(arguments, worker, megabytes)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--client"]:
+        client(int(sys.argv[2]), float(sys.argv[3]))
+    else:
+        main()

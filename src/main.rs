@@ -6,7 +6,7 @@ use clap::Parser;
 use millrace::cli::Cli;
 
 /// Models come and go, each loaded on one thread and freed on another: under glibc the process grew with every reload
-/// (docs/adr/0009).
+/// (docs/adr/0010).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
