@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace::config::PolicyName;
-use millrace::gateway::balance::{Pick, build};
+use millrace::gateway::balance::{Moment, Pick, build};
 use millrace::gateway::target::Target;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -22,7 +22,9 @@ fn pick(criterion: &mut Criterion) {
                     turn += 1;
                     policy.pick(Pick {
                         turn: black_box(turn),
+                        key: None,
                         avoid: &[],
+                        now: Moment::default(),
                         rng: &mut rng,
                     })
                 });

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::RngExt;
 
-use super::balance::{self, Pick, Policy};
+use super::balance::{self, Moment, Pick, Policy};
 use super::endpoint::Endpoint;
 use crate::config::PolicyName;
 
@@ -118,7 +118,9 @@ impl Candidates {
         let avoid = self.indices_of(tried);
         let index = self.policy.pick(Pick {
             turn,
+            key: None,
             avoid: &avoid,
+            now: Moment::default(),
             rng: &mut rng,
         })?;
         self.endpoints.get(index)

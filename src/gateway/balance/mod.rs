@@ -1,29 +1,74 @@
 //! Balancing policies: pure arithmetic that picks one of several endpoints.
 //!
 //! A policy is made for one set of candidates and knows nothing of sockets, clocks or health: the set holds only
-//! endpoints that may be used. What changes from pick to pick comes in with [`Pick`]: the number of the turn and the
-//! randomness. So every policy can be checked exactly, count by count, and none of them takes a lock.
+//! endpoints that may be used. What changes from pick to pick comes in with [`Pick`]: the number of the turn, the time, the
+//! key and the randomness; what is known of each candidate stands in its [`Load`]. So every policy can be checked exactly,
+//! count by count, a simulation can run the same code on virtual time, and none of them takes a lock.
 
+mod cheapest;
+mod consistent_hash;
+mod estimate;
+#[cfg(test)]
+mod fixture;
+mod least_request;
+mod load;
+pub mod measured;
+mod moment;
+mod peak_ewma;
+mod power_of_two;
+mod prequal;
 mod random;
+mod report;
 mod round_robin;
+pub mod slow_start;
 mod weighted;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use rand::Rng;
 
-pub use random::Random;
-pub use round_robin::RoundRobin;
-pub use weighted::Weighted;
-
+pub use self::consistent_hash::{ConsistentHash, hash};
+pub use self::least_request::LeastRequest;
+pub use self::load::{EndpointLoad, Load, SignalLimits, Told};
+pub use self::moment::Moment;
+pub use self::peak_ewma::PeakEwma;
+pub use self::power_of_two::PowerOfTwo;
+pub use self::prequal::{Prequal, SIGNAL_LIMITS};
+pub use self::random::Random;
+pub use self::report::LoadReport;
+pub use self::round_robin::RoundRobin;
+pub use self::weighted::Weighted;
 use crate::config::PolicyName;
+
+/// One endpoint that may be picked.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The hash of its name: the same in every gateway.
+    pub id: u64,
+    /// Its share, 1 or more, under the policies that honour weights: all but `round_robin` and `random`.
+    pub weight: u32,
+    /// What is known of it.
+    pub load: Arc<Load>,
+}
+
+impl Candidate {
+    /// Requests that would be in flight there with one more, for its weight.
+    fn occupancy(&self) -> f32 {
+        (self.load.in_flight() + 1) as f32 / self.weight as f32
+    }
+}
 
 /// What one pick is made from.
 pub struct Pick<'a> {
     /// Where in its cycle the policy stands: how many requests this set has seen before, or anything for a retry.
     pub turn: u64,
+    /// What the request is to stay with, hashed; only `consistent_hash` asks for it.
+    pub key: Option<u64>,
     /// Indices that are out of question, ascending: where this request was already tried.
     pub avoid: &'a [usize],
+    /// The time.
+    pub now: Moment,
     /// The randomness.
     pub rng: &'a mut dyn Rng,
 }
@@ -46,29 +91,44 @@ pub fn build(name: PolicyName, weights: &[u32]) -> Box<dyn Policy> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
+    use std::time::Duration;
 
+    use proptest::prelude::*;
+
+    use super::fixture::{busy, one_pick, one_pick_at};
     use super::*;
+
+    /// Every policy, over candidates with these weights and requests in flight.
+    fn policies(known: &[(u32, u32)]) -> Vec<Box<dyn Policy>> {
+        let weights: Vec<u32> = known.iter().map(|&(weight, _)| weight).collect();
+        let mut policies: Vec<Box<dyn Policy>> = PolicyName::ALL
+            .into_iter()
+            .map(|name| build(name, &weights))
+            .collect();
+        let decay = Duration::from_secs(2);
+        policies.push(Box::new(LeastRequest::over(busy(known))));
+        policies.push(Box::new(PowerOfTwo::over(busy(known))));
+        policies.push(Box::new(PeakEwma::over(busy(known), decay)));
+        policies.push(Box::new(Prequal::over(busy(known), 0.75, decay)));
+        policies.push(Box::new(ConsistentHash::over(busy(known), 1.25)));
+        policies
+    }
 
     proptest! {
         #[test]
         fn no_policy_ever_picks_what_is_to_be_avoided(
-            weights in prop::collection::vec(1_u32..20, 1..12),
-            avoided in prop::collection::btree_set(0_usize..12, 0..12),
+            known in prop::collection::vec((1_u32..20, 0_u32..9), 1..40),
+            avoided in prop::collection::btree_set(0_usize..40, 0..40),
             turn in any::<u64>(),
             seed in any::<u64>(),
         ) {
-            let avoid: Vec<usize> = avoided.into_iter().filter(|&index| index < weights.len()).collect();
-            for name in PolicyName::ALL {
-                let mut rng = StdRng::seed_from_u64(seed);
-                let picked = build(name, &weights).pick(Pick { turn, avoid: &avoid, rng: &mut rng });
-                match picked {
-                    None => prop_assert_eq!(avoid.len(), weights.len(), "{} gave up", name),
+            let avoid: Vec<usize> = avoided.into_iter().filter(|&index| index < known.len()).collect();
+            for policy in policies(&known) {
+                match one_pick_at(&*policy, turn, None, &avoid, seed) {
+                    None => prop_assert_eq!(avoid.len(), known.len(), "{:?} gave up", policy),
                     Some(index) => {
-                        prop_assert!(index < weights.len());
-                        prop_assert!(!avoid.contains(&index), "{} picked {}", name, index);
+                        prop_assert!(index < known.len());
+                        prop_assert!(!avoid.contains(&index), "{:?} picked {}", policy, index);
                     }
                 }
             }
@@ -77,16 +137,8 @@ mod tests {
 
     #[test]
     fn no_candidates_no_pick() {
-        for name in PolicyName::ALL {
-            let mut rng = StdRng::seed_from_u64(1);
-            assert_eq!(
-                build(name, &[]).pick(Pick {
-                    turn: 0,
-                    avoid: &[],
-                    rng: &mut rng
-                }),
-                None
-            );
+        for policy in policies(&[]) {
+            assert_eq!(one_pick(&*policy, None, &[]), None, "{policy:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 
+use super::cheapest::{nth_open, open};
 use super::{Pick, Policy};
 
 /// Draws uniformly, whatever was drawn before; needs no shared state at all.
@@ -20,17 +21,8 @@ impl Random {
 
 impl Policy for Random {
     fn pick(&self, pick: Pick<'_>) -> Option<usize> {
-        let open = self
-            .candidates
-            .checked_sub(pick.avoid.len())
-            .filter(|&open| open > 0)?;
-        let drawn = pick.rng.random_range(0..open);
-        // The drawn-th candidate of those that are left: each avoided one before it moves it up by one.
-        Some(
-            pick.avoid
-                .iter()
-                .fold(drawn, |index, &avoided| index + usize::from(avoided <= index)),
-        )
+        let open = open(self.candidates, pick.avoid);
+        (open > 0).then(|| nth_open(pick.rng.random_range(0..open), pick.avoid))
     }
 }
 
@@ -39,6 +31,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
+    use super::super::Moment;
     use super::*;
 
     /// Pearson's statistic of `counts` against equal shares.
@@ -55,13 +48,14 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut counts = vec![0; candidates];
         for turn in 0..10_000 {
-            counts[policy
-                .pick(Pick {
-                    turn,
-                    avoid,
-                    rng: &mut rng,
-                })
-                .unwrap()] += 1;
+            let pick = Pick {
+                turn,
+                key: None,
+                avoid,
+                now: Moment::default(),
+                rng: &mut rng,
+            };
+            counts[policy.pick(pick).unwrap()] += 1;
         }
         counts
     }

@@ -30,6 +30,7 @@ impl Policy for RoundRobin {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::one_pick_at;
     use super::*;
 
     #[test]
@@ -38,14 +39,7 @@ mod tests {
             let policy = RoundRobin::over(candidates);
             let mut counts = vec![0_u32; candidates];
             for turn in 0..10_000 {
-                let index = policy
-                    .pick(Pick {
-                        turn,
-                        avoid: &[],
-                        rng: &mut rand::rng(),
-                    })
-                    .unwrap();
-                counts[index] += 1;
+                counts[one_pick_at(&policy, turn, None, &[], 1).unwrap()] += 1;
             }
             let spread = counts.iter().max().unwrap() - counts.iter().min().unwrap();
             assert!(spread <= 1, "{counts:?}");
@@ -54,12 +48,7 @@ mod tests {
 
     #[test]
     fn the_next_in_line_stands_in_for_one_to_avoid() {
-        let policy = RoundRobin::over(3);
-        let picked = policy.pick(Pick {
-            turn: 1,
-            avoid: &[1, 2],
-            rng: &mut rand::rng(),
-        });
+        let picked = one_pick_at(&RoundRobin::over(3), 1, None, &[1, 2], 1);
         assert_eq!(picked, Some(0));
     }
 }

@@ -111,20 +111,14 @@ fn lay_out(weights: &[u64]) -> Box<[u32]> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::fixture::one_pick_at;
     use super::*;
 
     fn picks(weights: &[u32], turns: u64) -> Vec<usize> {
         let policy = Weighted::over(weights);
-        let pick = |turn| {
-            policy
-                .pick(Pick {
-                    turn,
-                    avoid: &[],
-                    rng: &mut rand::rng(),
-                })
-                .unwrap()
-        };
-        (0..turns).map(pick).collect()
+        (0..turns)
+            .map(|turn| one_pick_at(&policy, turn, None, &[], 1).unwrap())
+            .collect()
     }
 
     fn letters(weights: &[u32], turns: u64) -> String {

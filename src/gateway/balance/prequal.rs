@@ -1,0 +1,198 @@
+//! Whoever says that it will be done first, of those that are not full.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use super::cheapest::{nth_open, open};
+use super::load::SignalLimits;
+use super::{Candidate, Moment, Pick, Policy};
+
+/// Candidates that are compared for one pick: all of a small set, as many drawn ones of a larger.
+const POOL: usize = 16;
+/// A worker's word on its load is not relied on for longer, nor for more requests: it stands for the load of then.
+pub const SIGNAL_LIMITS: SignalLimits = SignalLimits {
+    max_age: Duration::from_secs(1),
+    max_uses: 8,
+};
+
+/// Google's Prequal (Wydrowski, Kleinberg, Rumble and Archer, NSDI 2024): a candidate is *hot* when its requests in flight
+/// are above a quantile of all; of the cold ones, the one with the lowest latency is picked. So load is not levelled,
+/// which it need not be, but nobody is overrun, and antagonists on a machine are avoided.
+///
+/// What it goes by is what workers say of themselves on every answer: requests in flight there, whoever sent them, and
+/// what a request takes at that load. Where there is no recent word of a worker, what this gateway itself has seen of it
+/// stands in (the paper picks at random then). The latency told is scaled by what was sent there since it was told, so
+/// that requests between two answers do not all go the same way.
+#[derive(Debug)]
+pub struct Prequal {
+    candidates: Box<[Candidate]>,
+    hot_quantile: f64,
+    decay: Duration,
+}
+
+/// One candidate, as a pick sees it.
+#[derive(Clone, Copy, Default)]
+struct View {
+    index: usize,
+    /// Requests in flight for its weight.
+    occupancy: f32,
+    /// Microseconds that a request is expected to take.
+    latency: f32,
+}
+
+impl Prequal {
+    /// Over these candidates. Above `hot_quantile` of the requests in flight one is hot; `decay` is that of the latencies
+    /// that this gateway itself has seen.
+    #[must_use]
+    pub fn over(candidates: Box<[Candidate]>, hot_quantile: f64, decay: Duration) -> Self {
+        Self {
+            candidates,
+            hot_quantile,
+            decay,
+        }
+    }
+
+    fn view(&self, index: usize, now: Moment) -> View {
+        let Candidate { load, weight, .. } = &self.candidates[index];
+        let (in_flight, latency) = match load.signal(now, &SIGNAL_LIMITS) {
+            Some(told) => {
+                let since_then = (told.in_flight + told.uses + 1) as f32 / (told.in_flight + 1) as f32;
+                let latency = told.latency_micros.map(|latency| latency as f32 * since_then);
+                (told.in_flight + told.uses, latency)
+            }
+            None => {
+                let in_flight = load.in_flight();
+                let latency = load.latency_micros(now, self.decay);
+                (in_flight, latency.map(|latency| latency * (in_flight + 1) as f32))
+            }
+        };
+        // Who never answered gets one request, and no more until it does.
+        let unknown = if in_flight == 0 { 0.0 } else { f32::MAX };
+        View {
+            index,
+            occupancy: in_flight as f32 / *weight as f32,
+            latency: latency.unwrap_or(unknown),
+        }
+    }
+
+    fn drawn(&self, avoid: &[usize], rng: &mut dyn Rng, now: Moment, views: &mut [View; POOL]) -> usize {
+        let count = self.candidates.len();
+        let open = open(count, avoid);
+        let drawn = open.min(POOL);
+        for (n, view) in views.iter_mut().take(drawn).enumerate() {
+            let n = if open <= POOL {
+                n
+            } else {
+                rng.random_range(0..open)
+            };
+            *view = self.view(nth_open(n, avoid), now);
+        }
+        drawn
+    }
+}
+
+impl Policy for Prequal {
+    fn pick(&self, pick: Pick<'_>) -> Option<usize> {
+        let mut views = [View::default(); POOL];
+        let drawn = self.drawn(pick.avoid, pick.rng, pick.now, &mut views);
+        let views = &views[..drawn];
+        let bound = hot_above(views, self.hot_quantile)?;
+        let cold = views.iter().filter(|view| view.occupancy <= bound);
+        let least = cold
+            .clone()
+            .map(|view| view.latency)
+            .fold(f32::INFINITY, f32::min);
+        let equals = cold.filter(|view| view.latency <= least);
+        let nth = match equals.clone().count() {
+            0 | 1 => 0,
+            count => pick.rng.random_range(0..count),
+        };
+        equals.clone().nth(nth).map(|view| view.index)
+    }
+}
+
+/// The occupancy above which one is hot: the lower `quantile` of all, so that some are always cold.
+fn hot_above(views: &[View], quantile: f64) -> Option<f32> {
+    let last = views.len().checked_sub(1)?;
+    let mut occupancies = [0.0; POOL];
+    for (occupancy, view) in occupancies.iter_mut().zip(views) {
+        *occupancy = view.occupancy;
+    }
+    let rank = (quantile * last as f64) as usize;
+    let (_, bound, _) = occupancies[..=last].select_nth_unstable_by(rank.min(last), f32::total_cmp);
+    Some(*bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{busy, picks};
+    use super::super::report::LoadReport;
+    use super::*;
+
+    const DECAY: Duration = Duration::from_secs(2);
+
+    /// Candidates that told these requests in flight and latencies in microseconds.
+    fn policy(told: &[(u32, u32)]) -> Prequal {
+        let candidates = busy(&vec![(1, 0); told.len()]);
+        for (candidate, &(in_flight, latency)) in candidates.iter().zip(told) {
+            let report = LoadReport {
+                in_flight: Some(in_flight),
+                latency_micros: Some(latency),
+                ..LoadReport::default()
+            };
+            candidate.load.report(&report, Moment::default());
+        }
+        Prequal::over(candidates, 0.75, DECAY)
+    }
+
+    #[test]
+    fn of_the_cold_the_fastest_is_picked() {
+        let policy = policy(&[(9, 100), (1, 3_000), (0, 20_000), (2, 2_000), (1, 2_500)]);
+        assert_eq!(
+            picks(&policy, 10, &[]),
+            [0, 0, 0, 10, 0],
+            "the first is fastest, and hot"
+        );
+        assert_eq!(picks(&policy, 10, &[0, 3]), [0, 0, 0, 0, 10]);
+    }
+
+    #[test]
+    fn what_was_sent_since_is_counted() {
+        let policy = policy(&[(0, 2_000), (0, 2_500), (0, 9_000)]);
+        assert_eq!(picks(&policy, 10, &[]), [10, 0, 0]);
+        policy.candidates[0].load.begin();
+        assert_eq!(
+            picks(&policy, 10, &[]),
+            [0, 10, 0],
+            "2 ms with one before it take 4"
+        );
+    }
+
+    #[test]
+    fn a_word_that_is_too_old_gives_way_to_what_the_gateway_saw() {
+        let policy = policy(&[(0, 2_000), (0, 9_000)]);
+        let later = Moment::default().after(SIGNAL_LIMITS.max_age * 2);
+        policy.candidates[0]
+            .load
+            .observe(Duration::from_millis(30), later, DECAY);
+        policy.candidates[1]
+            .load
+            .observe(Duration::from_millis(10), later, DECAY);
+        let mut rng = rand::rng();
+        let picked = policy.pick(Pick {
+            turn: 0,
+            key: None,
+            avoid: &[],
+            now: later,
+            rng: &mut rng,
+        });
+        assert_eq!(picked, Some(1));
+    }
+
+    #[test]
+    fn equals_share() {
+        let counts = picks::<3>(&policy(&[(0, 2_000); 3]), 3_000, &[]);
+        assert!(counts.iter().all(|&count| count > 850), "{counts:?}");
+    }
+}

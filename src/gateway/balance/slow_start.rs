@@ -1,0 +1,29 @@
+//! Gentle beginnings.
+
+use std::time::Duration;
+
+/// The least share of its requests that an endpoint gets in a slow start: with none at all it would never warm up.
+const FIRST_SHARE: f64 = 0.1;
+
+/// The share of what it is picked for that an endpoint is given, this long after it came (back): it grows evenly to 1 over
+/// `window`, so that its caches, pools and plans fill while others carry the load.
+#[must_use]
+pub fn share(since_it_came: Duration, window: Duration) -> f64 {
+    if since_it_came >= window {
+        return 1.0;
+    }
+    (since_it_came.as_secs_f64() / window.as_secs_f64()).max(FIRST_SHARE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_grows_evenly_to_one() {
+        let window = Duration::from_secs(10);
+        let shares = [0, 1, 5, 10, 11].map(|seconds| share(Duration::from_secs(seconds), window));
+        assert_eq!(shares, [0.1, 0.1, 0.5, 1.0, 1.0]);
+        assert_eq!(share(Duration::ZERO, Duration::ZERO), 1.0, "no slow start");
+    }
+}
