@@ -142,6 +142,11 @@ impl ApiError {
             message: message.into(),
         }
     }
+
+    /// An `invalid_input`, with its message.
+    pub fn invalid_input(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::InvalidInput, message)
+    }
 }
 
 /// The JSON body of every error, on every path of both processes that is not another dialect's.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::model::signature::TensorSpec;
+
 /// The answer to `GET /models`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelList {
@@ -107,4 +109,16 @@ pub struct TensorEntry {
     pub datatype: String,
     /// Its shape; -1 where the size is free.
     pub shape: Vec<i64>,
+}
+
+impl TensorEntry {
+    /// `spec` with the shape that clients are told.
+    #[must_use]
+    pub fn new(spec: &TensorSpec, shape: Vec<i64>) -> Self {
+        Self {
+            name: spec.name.clone(),
+            datatype: spec.datatype.to_string(),
+            shape,
+        }
+    }
 }

@@ -1,26 +1,57 @@
-//! The description of the native API, in OpenAPI 3.1; both processes serve it.
+//! The description of every route of both processes, in OpenAPI 3.1; both serve it.
 
 /// The document, as JSON.
 pub const DOCUMENT: &str = include_str!("openapi.json");
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::DOCUMENT;
+
+    pub(super) fn document() -> Value {
+        serde_json::from_str(DOCUMENT).unwrap()
+    }
+
+    /// Method and path of every operation whose tag is chosen.
+    pub(crate) fn documented(is_chosen: impl Fn(&str) -> bool) -> BTreeSet<(String, String)> {
+        let document = document();
+        let mut found = BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                if is_chosen(operation["tags"][0].as_str().unwrap()) {
+                    found.insert((method.to_uppercase(), path.clone()));
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::Value;
 
-    use super::*;
+    use super::testing::document;
     use crate::api::error::ErrorCode;
-
-    fn document() -> Value {
-        serde_json::from_str(DOCUMENT).unwrap()
-    }
+    use crate::model::tensor::Datatype;
 
     #[test]
     fn it_knows_every_error_code() {
         let document = document();
-        let codes =
-            &document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"];
+        let codes = &document["components"]["schemas"]["ErrorCode"]["enum"];
         let expected: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(codes, &serde_json::to_value(expected).unwrap());
+    }
+
+    #[test]
+    fn it_knows_every_datatype() {
+        let document = document();
+        let datatypes = &document["components"]["schemas"]["Datatype"]["enum"];
+        let expected = Datatype::ALL.map(Datatype::as_str);
+        assert_eq!(datatypes, &serde_json::to_value(expected).unwrap());
     }
 
     #[test]

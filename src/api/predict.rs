@@ -40,7 +40,7 @@ impl<'a> PredictRequest<'a> {
         // Serde would read the members from a list, in the order in which they are declared here.
         if body.trim_ascii_start().starts_with(b"[") {
             let message = "the body is a list; expected a JSON object with the member `inputs`";
-            return Err(ApiError::new(ErrorCode::InvalidInput, message));
+            return Err(ApiError::invalid_input(message));
         }
         serde_json::from_slice(body).map_err(|error| parse_error(&error))
     }
@@ -153,12 +153,15 @@ impl Serialize for Nested<'_> {
             Slice::F32(values) => nest(self.shape, values).serialize(serializer),
             Slice::F64(values) => nest(self.shape, values).serialize(serializer),
             Slice::Text(values) => nest(self.shape, values).serialize(serializer),
-            Slice::F16(values) => {
-                let singles: Vec<f32> = values.iter().copied().map(f32::from).collect();
-                nest(self.shape, &singles).serialize(serializer)
-            }
+            Slice::F16(values) => nest(self.shape, &singles(values)).serialize(serializer),
+            Slice::BF16(values) => nest(self.shape, &singles(values)).serialize(serializer),
         }
     }
+}
+
+/// Half floats are written as the single ones that they are.
+fn singles<T: Copy + Into<f32>>(halves: &[T]) -> Vec<f32> {
+    halves.iter().copied().map(Into::into).collect()
 }
 
 struct Nest<'a, T> {

@@ -39,18 +39,19 @@ impl ServeConfig {
 impl HttpConfig {
     /// Reads its keys from a server's own section: they stand beside the others there.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let Bytes(max_body) = section.checked(
-            "max_body",
-            Bytes(4 << 20),
-            |&Bytes(size)| (1..=1 << 30).contains(&size),
-            "a size from \"1B\" to \"1GiB\"",
-        );
         Self {
-            max_body,
+            max_body: body_size(section, "max_body", 4 << 20),
             max_connections: at_least_one(section, "max_connections", 10_000),
             header_timeout: positive(section, "header_timeout", Duration::from_secs(30)),
         }
     }
+}
+
+/// The largest body that something takes, in bytes.
+pub(super) fn body_size(section: &mut Section<'_>, key: &'static str, default: usize) -> usize {
+    let is_possible = |&Bytes(size): &Bytes| (1..=1 << 30).contains(&size);
+    let Bytes(size) = section.checked(key, Bytes(default), is_possible, "a size from \"1B\" to \"1GiB\"");
+    size
 }
 
 impl ShutdownConfig {

@@ -10,6 +10,7 @@ use axum::http::uri::{Authority, Scheme};
 use serde::Serialize;
 use toml::Value;
 
+use super::check::body_size;
 use super::section::{ConfigError, ConfigErrors, Section};
 use super::setting::{Setting, authority_text, duration_text};
 use super::worker::{at_least_one, default_model, positive};
@@ -50,6 +51,8 @@ pub struct GatewayConfig {
     pub health: HealthConfig,
     /// When a request is tried again.
     pub retry: RetryConfig,
+    /// What a load request of the model repository may take.
+    pub repository: RepositoryCallsConfig,
 }
 
 /// One worker, as the gateway's configuration names it.
@@ -144,10 +147,21 @@ pub struct RetryConfig {
     pub budget: f64,
 }
 
+/// `[gateway.repository]`: requests that load a model on every worker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RepositoryCallsConfig {
+    /// Their largest body, in bytes.
+    pub max_upload: usize,
+    /// How long one may take.
+    #[serde(serialize_with = "duration_text")]
+    pub load_timeout: Duration,
+}
+
 impl GatewayConfig {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let workers = read_workers(&mut section);
+        let http = HttpConfig::read(&mut section);
         let config = Self {
             listen: section.value("listen", loopback(8080)),
             admin: section.value("admin", loopback(8081)),
@@ -157,7 +171,8 @@ impl GatewayConfig {
             connect_timeout: positive(&mut section, "connect_timeout", Duration::from_secs(1)),
             max_in_flight: at_least_one(&mut section, "max_in_flight", 1024),
             threads: section.optional("threads"),
-            http: HttpConfig::read(&mut section),
+            repository: RepositoryCallsConfig::read(section.section("repository"), &http),
+            http,
             shutdown: ShutdownConfig::read(section.section("shutdown")),
             workers,
             health: HealthConfig::read(section.section("health")),
@@ -220,6 +235,17 @@ impl RetryConfig {
                 |budget| (0.0..=1.0).contains(budget),
                 "a share from 0 to 1",
             ),
+        };
+        section.finish();
+        config
+    }
+}
+
+impl RepositoryCallsConfig {
+    fn read(mut section: Section<'_>, http: &HttpConfig) -> Self {
+        let config = Self {
+            max_upload: body_size(&mut section, "max_upload", http.max_body),
+            load_timeout: positive(&mut section, "load_timeout", Duration::from_secs(180)),
         };
         section.finish();
         config

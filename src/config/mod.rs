@@ -16,7 +16,9 @@ mod telemetry;
 mod worker;
 
 pub use follow::FollowedFile;
-pub use gateway::{EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RetryConfig};
+pub use gateway::{
+    EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RepositoryCallsConfig, RetryConfig,
+};
 pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
 pub use section::{ConfigError, ConfigErrors};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::check::body_size;
 use super::section::Section;
 use super::setting::Setting;
 use super::worker::positive;
@@ -21,6 +22,8 @@ pub struct RepositoryConfig {
     pub settle: Duration,
     /// Whether a load request may bring files of its own.
     pub allow_uploads: bool,
+    /// The largest body of a load request where it may, in bytes.
+    pub max_upload: usize,
 }
 
 /// How changes of the repository are noticed.
@@ -62,6 +65,7 @@ impl Default for RepositoryConfig {
             poll_interval: Duration::from_secs(5),
             settle: Duration::from_secs(1),
             allow_uploads: false,
+            max_upload: 512 << 20,
         }
     }
 }
@@ -79,6 +83,7 @@ impl RepositoryConfig {
                 "a duration up to \"10m\"",
             ),
             allow_uploads: section.value("allow_uploads", default.allow_uploads),
+            max_upload: body_size(&mut section, "max_upload", default.max_upload),
         };
         section.finish();
         config

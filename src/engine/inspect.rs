@@ -9,20 +9,26 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::EngineError;
+use crate::model::tensor::element_count;
 
 /// Names that an error lists.
 const LISTED_NAMES: usize = 5;
 
-/// Refuses a model that cannot be what it says. `folder` is where its file lies, without links on the way.
-pub(super) fn inspect(model: &ModelProto, folder: &Path) -> Result<(), EngineError> {
-    let Some(graph) = &model.graph else {
+/// The graph of a model; refuses one that cannot be what it says. `folder` is where its file lies, without links on the
+/// way.
+pub(super) fn inspect<'m>(
+    model: &'m mut ModelProto,
+    folder: &Path,
+) -> Result<&'m mut GraphProto, EngineError> {
+    let Some(graph) = &mut model.graph else {
         return Err(EngineError::Malformed("it holds no graph".to_owned()));
     };
     // It comes last in most files, so that this also finds those that were cut off shortly before their end.
     if model.opset_import.is_empty() {
         return Err(EngineError::Malformed("it names no operator set".to_owned()));
     }
-    inspect_graph(graph, folder).map_err(EngineError::Malformed)
+    inspect_graph(graph, folder).map_err(EngineError::Malformed)?;
+    Ok(graph)
 }
 
 fn inspect_graph(graph: &GraphProto, folder: &Path) -> Result<(), String> {
@@ -46,7 +52,11 @@ fn inspect_graph(graph: &GraphProto, folder: &Path) -> Result<(), String> {
 
 fn inspect_tensor(tensor: &TensorProto, folder: &Path) -> Result<(), String> {
     let name = &tensor.name;
-    let count = element_count(&tensor.dims)
+    let sizes: Result<Vec<usize>, _> = tensor.dims.iter().map(|&size| size.try_into()).collect();
+    let count = sizes
+        .ok()
+        .and_then(|sizes| element_count(&sizes))
+        .and_then(|count| u64::try_from(count).ok())
         .ok_or_else(|| format!("tensor {name:?} has the impossible shape {:?}", tensor.dims))?;
     if tensor.data_location == Some(DataLocation::External as i32) {
         return inspect_external(tensor, count, folder);
@@ -61,11 +71,6 @@ fn inspect_tensor(tensor: &TensorProto, folder: &Path) -> Result<(), String> {
         "tensor {name:?} of the shape {:?} should hold {count} values and holds {held}",
         tensor.dims
     ))
-}
-
-fn element_count(dims: &[i64]) -> Option<u64> {
-    let mut sizes = dims.iter().map(|&size| u64::try_from(size).ok());
-    sizes.try_fold(1_u64, |count, size| count.checked_mul(size?))
 }
 
 /// Bytes of one element as it lies in a file; none for texts and for types that share bytes.
@@ -255,7 +260,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         fs::write(folder.join("weights.bin"), [0; 16]).unwrap();
         let _ = std::os::unix::fs::symlink("/etc/hostname", folder.join("link"));
-        inspect(model, &folder).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+        inspect(&mut model.clone(), &folder).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! batches there. Which library stands behind them is known only in [`load`].
 
 mod class_names;
+mod file;
 mod inspect;
 mod maps;
 mod ml_ops;

@@ -14,7 +14,7 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{VersionEntry, VersionState};
 use crate::config::{MAX_WEIGHT, PolicyName};
 use crate::http::body;
-use crate::http::reply;
+use crate::http::reply::{self, unreadable_path};
 
 #[derive(Serialize)]
 struct Workers {
@@ -126,7 +126,7 @@ pub async fn change_policy(
             PolicyName::choices(),
             change.policy
         );
-        ApiError::new(ErrorCode::InvalidInput, message)
+        ApiError::invalid_input(message)
     })?;
     let before = gateway.pool.snapshot().policy;
     gateway.pool.set_policy(wanted);
@@ -147,11 +147,11 @@ pub async fn change_worker(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Path(id) = path.map_err(|rejection| ApiError::new(ErrorCode::InvalidInput, rejection.body_text()))?;
+    let Path(id) = path.map_err(|rejection| unreadable_path(&rejection))?;
     let change: WorkerChange = body::read_small_json(request).await?;
     if change.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
         let message = format!("weight takes a whole number from 0 to {MAX_WEIGHT}");
-        return Err(ApiError::new(ErrorCode::InvalidInput, message));
+        return Err(ApiError::invalid_input(message));
     }
     if let Some(weight) = change.weight {
         gateway

@@ -38,6 +38,7 @@ use self::retry::RetryBudget;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::config::{EndpointConfig, GatewayConfig};
 use crate::http::drain::Drain;
+use crate::http::upload::UploadRoom;
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
 /// Everything that the requests of one gateway share.
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub budget: RetryBudget,
     /// How many requests are inside.
     pub admission: Admission,
+    /// Models that come with load requests.
+    pub uploads: UploadRoom,
     /// Where it is in its life.
     pub drain: Drain,
     settings: ArcSwap<GatewayConfig>,
@@ -69,6 +72,7 @@ impl Gateway {
             client: WorkerClient::new(config.connect_timeout),
             budget: RetryBudget::new(Instant::now()),
             admission: Admission::new(metrics.in_flight.clone()),
+            uploads: UploadRoom::default(),
             drain: Drain::new(),
             probers: Mutex::default(),
             metrics,

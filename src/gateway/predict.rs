@@ -17,11 +17,13 @@ use super::forward::{Call, Forwarded, forward, refusal};
 use super::proxy_headers;
 use super::snapshot::NoRoute;
 use super::target::Target;
-use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error::ApiError;
 use crate::api::headers;
 use crate::http::body;
+use crate::http::compression::decompressed;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
+use crate::http::reply::unreadable_path;
 use crate::http::request_id::RequestId;
 use crate::http::server::ClientAddress;
 use crate::telemetry::gateway_metrics::GatewayMetrics;
@@ -113,13 +115,8 @@ fn path_at_worker(path: String, target: &Target) -> Result<PathAndQuery, ApiErro
 }
 
 fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, ApiError> {
-    match path {
-        Ok(Path(TargetPath { model, version })) => Ok(Target { model, version }),
-        Err(rejection) => {
-            let message = format!("the path is not valid: {}", rejection.body_text());
-            Err(ApiError::new(ErrorCode::InvalidInput, message))
-        }
-    }
+    let Path(TargetPath { model, version }) = path.map_err(|rejection| unreadable_path(&rejection))?;
+    Ok(Target { model, version })
 }
 
 async fn predict(gateway: &Gateway, target: Option<Target>, check: Check, request: Request) -> Response {
@@ -156,11 +153,13 @@ async fn read_call(
         .map(|target| Ok((same_path(&request, &target)?, target)))
         .transpose()?;
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, settings.http.max_body, deadline).await?;
+    let limit = settings.http.max_body;
+    let body = body::read_as_sent(&parts.headers, body, limit, deadline).await?;
     let (path, target) = match named {
         Some(named) => named,
         None => {
-            let target = Target::of_body(&body, settings.default_model.as_deref())?;
+            let readable = decompressed(&parts.headers, body.clone(), limit, deadline).await?;
+            let target = Target::of_body(&readable, settings.default_model.as_deref())?;
             (path_at_worker(target.predict_path(), &target)?, target)
         }
     };

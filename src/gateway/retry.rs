@@ -34,6 +34,10 @@ pub enum Reason {
     Draining,
     /// The worker said that the model is not ready there.
     NotReady,
+    /// The worker no longer has the model that its last probe told of.
+    ModelNotFound,
+    /// The worker no longer has the version that its last probe told of.
+    VersionNotFound,
 }
 
 impl Reason {
@@ -47,6 +51,8 @@ impl Reason {
             Self::BadAnswer => "bad_answer",
             Self::Draining => "draining",
             Self::NotReady => "not_ready",
+            Self::ModelNotFound => "model_not_found",
+            Self::VersionNotFound => "version_not_found",
         }
     }
 
@@ -66,6 +72,8 @@ impl Reason {
         match code {
             ErrorCode::Draining => Some(Self::Draining),
             ErrorCode::NotReady => Some(Self::NotReady),
+            ErrorCode::ModelNotFound => Some(Self::ModelNotFound),
+            ErrorCode::VersionNotFound => Some(Self::VersionNotFound),
             _ => None,
         }
     }
@@ -186,7 +194,14 @@ mod tests {
     #[test]
     fn only_refusals_that_another_worker_may_not_share_are_tried_again() {
         assert_eq!(Reason::of_refusal(ErrorCode::Draining), Some(Reason::Draining));
-        assert_eq!(Reason::of_refusal(ErrorCode::NotReady), Some(Reason::NotReady));
+        for code in [
+            ErrorCode::NotReady,
+            ErrorCode::ModelNotFound,
+            ErrorCode::VersionNotFound,
+        ] {
+            let reason = Reason::of_refusal(code).map(Reason::as_str);
+            assert_eq!(reason, Some(code.as_str()));
+        }
         for code in [
             ErrorCode::InvalidInput,
             ErrorCode::Internal,

@@ -19,7 +19,16 @@ use crate::telemetry::metrics;
 
 /// What clients see.
 pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
-    let routes = Router::new()
+    finish(routes(), gateway, access_log)
+}
+
+/// What operators see, on a listener of its own.
+pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
+    finish(admin_routes(), gateway, access_log)
+}
+
+fn routes() -> Router<Arc<Gateway>> {
+    Router::new()
         .route("/predict", post(predict_by_body))
         .route("/models/{model}/predict", post(predict_by_path))
         .route(
@@ -33,25 +42,21 @@ pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
         .route("/metrics", get(scrape))
         .route("/openapi.json", get(openapi))
         .merge(v2::routes())
-        .with_state(gateway);
-    finish(routes, access_log)
 }
 
-/// What operators see, on a listener of its own.
-pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
-    let routes = Router::new()
+fn admin_routes() -> Router<Arc<Gateway>> {
+    Router::new()
         .route("/admin/workers", get(admin::workers))
         .route("/admin/workers/{id}", put(admin::change_worker))
         .route("/admin/policy", get(admin::policy).put(admin::change_policy))
         .route("/admin/config", get(admin::config))
-        .with_state(gateway);
-    finish(routes, access_log)
 }
 
-fn finish(routes: Router, access_log: AccessLog) -> Router {
+fn finish(routes: Router<Arc<Gateway>>, gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
     routes
         .fallback(reply::unknown_path)
         .method_not_allowed_fallback(reply::unknown_method)
+        .with_state(gateway)
         .layer(middleware::from_fn_with_state(access_log, observe))
 }
 
@@ -75,4 +80,23 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError
 async fn scrape(State(gateway): State<Arc<Gateway>>) -> Response {
     let (content_type, text) = metrics::encode(&gateway.metrics.registry);
     ([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openapi::testing::documented;
+    use crate::http::route_list::listed;
+
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        assert_eq!(
+            listed(&routes()),
+            documented(|tag| !tag.ends_with("administration"))
+        );
+        assert_eq!(
+            listed(&admin_routes()),
+            documented(|tag| tag == "gateway administration")
+        );
+    }
 }

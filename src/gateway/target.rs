@@ -39,12 +39,10 @@ impl Target {
         // serde takes a list for a struct as well.
         if body.trim_ascii_start().first() != Some(&b'{') {
             let message = "the body is a list; expected a JSON object with \"inputs\"";
-            return Err(ApiError::new(ErrorCode::InvalidInput, message));
+            return Err(ApiError::invalid_input(message));
         }
         let model = addressee.model.as_deref().or(default_model).ok_or_else(|| {
-            ApiError::new(
-                ErrorCode::InvalidInput,
-                "model is missing: name one in the body ({\"model\": …}) or in the path (/models/{model}/predict)",
+            ApiError::invalid_input("model is missing: name one in the body ({\"model\": …}) or in the path (/models/{model}/predict)",
             )
         })?;
         let version = addressee.version.map(|version| match version {

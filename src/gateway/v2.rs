@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -21,9 +22,10 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::v2::metadata::{LIVE, ModelNames, READY, SERVER};
 use crate::api::v2::repository::{IndexEntry, put_together};
 use crate::api::v2::statistics::{Statistics, sum};
-use crate::http::body;
+use crate::config::GatewayConfig;
 use crate::http::deadline::Deadline;
 use crate::http::reply::{json, json_bytes};
+use crate::http::upload::Upload;
 
 /// Every route of the protocol.
 pub(super) fn routes() -> Router<Arc<Gateway>> {
@@ -44,8 +46,8 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
     for root in ["/v2/repository", "/v2/repository/{repository}"] {
         routes = routes
             .route(&format!("{root}/index"), post(index))
-            .route(&format!("{root}/models/{{model}}/load"), post(control))
-            .route(&format!("{root}/models/{{model}}/unload"), post(control));
+            .route(&format!("{root}/models/{{model}}/load"), post(load))
+            .route(&format!("{root}/models/{{model}}/unload"), post(unload));
     }
     routes
 }
@@ -63,7 +65,7 @@ async fn list_models(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 async fn statistics(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    limited(&gateway, request, |answers| {
+    limited(&gateway, request, Limits::USUAL, |answers| {
         refused_by_all(&answers)?;
         Ok(json(&sum(each::<Statistics>(answers))))
     })
@@ -71,15 +73,27 @@ async fn statistics(State(gateway): State<Arc<Gateway>>, request: Request) -> Re
 }
 
 async fn index(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    limited(&gateway, request, |answers| {
+    limited(&gateway, request, Limits::USUAL, |answers| {
         refused_by_all(&answers)?;
         Ok(json(&put_together(&each::<Vec<IndexEntry>>(answers))))
     })
     .await
 }
 
-async fn control(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let response = limited(&gateway, request, |answers| {
+async fn load(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    control(&gateway, request, |settings| Limits {
+        time: settings.repository.load_timeout,
+        body: settings.repository.max_upload,
+    })
+    .await
+}
+
+async fn unload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    control(&gateway, request, Limits::USUAL).await
+}
+
+async fn control(gateway: &Gateway, request: Request, limits: fn(&GatewayConfig) -> Limits) -> Response {
+    let response = limited(gateway, request, limits, |answers| {
         done_by_all(&answers)?;
         Ok(json_bytes(""))
     })
@@ -91,42 +105,69 @@ async fn control(State(gateway): State<Arc<Gateway>>, request: Request) -> Respo
     response
 }
 
-/// Asks every worker what `request` asks, within the limits of a prediction, and answers with what `answer` makes of it.
+/// What a request may take.
+struct Limits {
+    time: Duration,
+    /// Of its body, in bytes.
+    body: usize,
+}
+
+impl Limits {
+    /// As much as a prediction.
+    const USUAL: fn(&GatewayConfig) -> Self = |settings| Self {
+        time: settings.deadline,
+        body: settings.http.max_body,
+    };
+}
+
+/// Asks every worker what `request` asks, within `limits`, and answers with what `answer` makes of it.
 async fn limited(
     gateway: &Gateway,
     request: Request,
+    limits: fn(&GatewayConfig) -> Limits,
     answer: impl FnOnce(Answers) -> Result<Response, ApiError>,
 ) -> Response {
     let admitted = match gateway.admission.enter(gateway.settings().max_in_flight) {
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };
-    let answered = match read(gateway, request).await {
-        Ok(question) => answer(ask_everyone(gateway, &question).await),
+    let answered = match read(gateway, request, limits).await {
+        Ok((question, _room)) => answer(ask_everyone(gateway, &question).await),
         Err(error) => Err(error),
     };
     let response = answered.unwrap_or_else(IntoResponse::into_response);
     response.map(|body| admitted.until_end_of(body))
 }
 
-async fn read(gateway: &Gateway, request: Request) -> Result<Question, ApiError> {
+/// What is asked, and the room that its body takes.
+async fn read(
+    gateway: &Gateway,
+    request: Request,
+    limits: fn(&GatewayConfig) -> Limits,
+) -> Result<(Question, Upload), ApiError> {
     let settings = gateway.settings();
-    let deadline = Deadline::of_request(request.headers(), settings.deadline, Instant::now())?;
+    let limits = limits(&settings);
+    let deadline = Deadline::of_request(request.headers(), limits.time, Instant::now())?;
     let headers = headers_to_worker(&request);
     let (parts, body) = request.into_parts();
-    let body = if parts.method == Method::GET {
-        bytes::Bytes::new()
+    let upload = if parts.method == Method::GET {
+        Upload::default()
     } else {
-        body::read(&parts.headers, body, settings.http.max_body, deadline).await?
+        let sizes = (settings.http.max_body, limits.body);
+        let uploads = &gateway.uploads;
+        uploads
+            .read_as_sent(&parts.headers, body, sizes, deadline)
+            .await?
     };
     let path = parts.uri.path().parse();
-    Ok(Question {
+    let question = Question {
         method: parts.method,
         path: path.map_err(|_| ApiError::new(ErrorCode::NotFound, "nothing lies at this path"))?,
         headers,
-        body,
+        body: upload.body.clone(),
         deadline,
-    })
+    };
+    Ok((question, upload))
 }
 
 /// What each worker's answer holds, or why it holds nothing.

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
+use super::compression::{Coding, decompressed};
 use super::deadline::Deadline;
 use crate::api::error::{ApiError, ErrorCode};
 
@@ -25,8 +26,20 @@ const SMALL_BODY: usize = 64 << 10;
 /// How long it is waited for.
 const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads a request's body. One that declares more than `limit` is refused before any of it is read.
+/// Reads a request's body and decompresses it where it is compressed; it has at most `limit` bytes before and after that.
 pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    deadline: Deadline,
+) -> Result<Bytes, ApiError> {
+    let body = read_as_sent(headers, body, limit, deadline).await?;
+    decompressed(headers, body, limit, deadline).await
+}
+
+/// Reads a request's body as it is, to be passed on. One that declares more than `limit` is refused before any of it is
+/// read.
+pub async fn read_as_sent(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
@@ -44,7 +57,7 @@ pub async fn read(
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let message = format!("the body broke off: {error}");
-                return Err(ApiError::new(ErrorCode::InvalidInput, message));
+                return Err(ApiError::invalid_input(message));
             }
         };
         let Ok(data) = frame.into_data() else { continue };
@@ -52,7 +65,7 @@ pub async fn read(
             linger(body);
             return Err(too_large(limit));
         }
-        whole.push(data);
+        whole.push(data, declared_length(headers));
     }
 }
 
@@ -72,24 +85,19 @@ pub async fn read_small_json<T: DeserializeOwned>(request: Request) -> Result<T,
     })
 }
 
-/// Refuses a body that is declared as something else than JSON. Where nothing is declared, JSON is assumed.
+/// Refuses a body that is declared as something else than JSON, or compressed in some way that nobody here knows. Where
+/// nothing is declared, JSON is assumed.
 pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    Coding::of_request(headers)?;
     match declared_type(headers) {
         Some(essence) if !is_json(essence) => Err(wrong_type("application/json", essence)),
         _ => Ok(()),
     }
 }
 
-/// Refuses a body that is declared as something else than JSON or bytes, or as compressed: JSON may have the bytes of
-/// tensors behind it, and some clients call all they send bytes.
+/// The same, with bytes allowed: JSON may have the bytes of tensors behind it, and some clients call all they send bytes.
 pub fn require_json_or_bytes(headers: &HeaderMap) -> Result<(), ApiError> {
-    if let Some(encoding) = headers
-        .get(header::CONTENT_ENCODING)
-        .filter(|encoding| *encoding != "identity")
-    {
-        let message = format!("content-encoding {encoding:?} is not supported; send the body as it is");
-        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
-    }
+    Coding::of_request(headers)?;
     match declared_type(headers) {
         Some(essence) if !is_json(essence) && !essence.eq_ignore_ascii_case(OCTET_STREAM) => Err(wrong_type(
             "application/json or application/octet-stream",
@@ -134,10 +142,15 @@ impl Chunks {
         self.first.len() + self.joined.len()
     }
 
-    fn push(&mut self, data: Bytes) {
+    /// Adds a chunk to a body that declares to be so long, within the limit.
+    fn push(&mut self, data: Bytes, declared: Option<u64>) {
         if self.len() == 0 {
             self.first = data;
             return;
+        }
+        if self.joined.is_empty() {
+            let declared = declared.and_then(|length| usize::try_from(length).ok());
+            self.joined.reserve(declared.unwrap_or(0));
         }
         self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         self.joined.extend_from_slice(&data);
@@ -156,7 +169,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(limit: usize) -> ApiError {
+pub(super) fn too_large(limit: usize) -> ApiError {
     ApiError::new(
         ErrorCode::PayloadTooLarge,
         format!("the body is over the limit of {limit} bytes"),

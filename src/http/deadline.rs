@@ -24,13 +24,10 @@ impl Deadline {
             .and_then(|text| text.trim().parse::<u64>().ok());
         let Some(milliseconds) = milliseconds.filter(|&milliseconds| milliseconds > 0) else {
             let came = String::from_utf8_lossy(header.as_bytes()).into_owned();
-            return Err(ApiError::new(
-                ErrorCode::InvalidInput,
-                format!(
-                    "{} takes whole milliseconds, 1 or more; found {came:?}",
-                    headers::REQUEST_TIMEOUT_MS
-                ),
-            ));
+            return Err(ApiError::invalid_input(format!(
+                "{} takes whole milliseconds, 1 or more; found {came:?}",
+                headers::REQUEST_TIMEOUT_MS
+            )));
         };
         Ok(Self(now + limit.min(Duration::from_millis(milliseconds))))
     }

@@ -2,10 +2,14 @@
 //! where an error becomes an answer.
 
 pub mod body;
+pub mod compression;
 pub mod deadline;
 pub mod drain;
 pub mod observe;
 pub mod reply;
 pub mod request_id;
+#[cfg(test)]
+pub(crate) mod route_list;
 pub mod server;
 pub mod signal;
+pub mod upload;

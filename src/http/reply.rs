@@ -1,6 +1,7 @@
 //! Answers: JSON, and the one place where an [`ApiError`] becomes an HTTP response.
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -67,6 +68,11 @@ pub async fn unknown_path(request: axum::extract::Request) -> ApiError {
         ErrorCode::NotFound,
         format!("nothing lies at {}", request.uri().path()),
     )
+}
+
+/// The answer on a path that cannot name anything, since what it encodes is no text.
+pub fn unreadable_path(rejection: &PathRejection) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, rejection.body_text())
 }
 
 /// The answer where the path is known and the method is not; the router adds `Allow`.

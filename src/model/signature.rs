@@ -24,6 +24,15 @@ pub struct TensorSpec {
     pub shape: Vec<Option<usize>>,
 }
 
+impl TensorSpec {
+    /// Its shape with -1 where a size is free, as ONNX's tools and the Open Inference Protocol write it.
+    #[must_use]
+    pub fn written_shape(&self) -> Vec<i64> {
+        let size = |size: &Option<usize>| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
+        self.shape.iter().map(size).collect()
+    }
+}
+
 /// How the rows of a request stand in the tensors of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 
 /// The element type of a tensor, in the words of the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub enum Datatype {
     I64,
     /// `FP16`
     F16,
+    /// `BF16`
+    BF16,
     /// `FP32`
     F32,
     /// `FP64`
@@ -37,7 +39,7 @@ pub enum Datatype {
 
 impl Datatype {
     /// Every datatype there is.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Bool,
         Self::U8,
         Self::U16,
@@ -48,6 +50,7 @@ impl Datatype {
         Self::I32,
         Self::I64,
         Self::F16,
+        Self::BF16,
         Self::F32,
         Self::F64,
         Self::Text,
@@ -73,16 +76,38 @@ impl Datatype {
             Self::I32 => "INT32",
             Self::I64 => "INT64",
             Self::F16 => "FP16",
+            Self::BF16 => "BF16",
             Self::F32 => "FP32",
             Self::F64 => "FP64",
             Self::Text => "BYTES",
         }
     }
 
+    /// What a value of it is, for people.
+    #[must_use]
+    pub const fn value_in_words(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::U8 => "a whole number from 0 to 255",
+            Self::U16 => "a whole number from 0 to 65535",
+            Self::U32 => "a whole number from 0 to 4294967295",
+            Self::U64 => "a whole number from 0 to 18446744073709551615",
+            Self::I8 => "a whole number from -128 to 127",
+            Self::I16 => "a whole number from -32768 to 32767",
+            Self::I32 => "a whole number of 32 bits",
+            Self::I64 => "a whole number of 64 bits",
+            Self::F16 => "a number in the range of 16-bit floats",
+            Self::BF16 => "a number in the range of bfloat16",
+            Self::F32 => "a number in the range of 32-bit floats",
+            Self::F64 => "a number",
+            Self::Text => "a text",
+        }
+    }
+
     /// Whether it is a floating-point type.
     #[must_use]
     pub const fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::F32 | Self::F64)
+        matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 }
 
@@ -106,6 +131,7 @@ pub enum Values {
     I32(Vec<i32>),
     I64(Vec<i64>),
     F16(Vec<f16>),
+    BF16(Vec<bf16>),
     F32(Vec<f32>),
     F64(Vec<f64>),
     Text(Vec<String>),
@@ -125,6 +151,7 @@ macro_rules! with_values {
             $crate::model::tensor::Values::I32($inner) => $body,
             $crate::model::tensor::Values::I64($inner) => $body,
             $crate::model::tensor::Values::F16($inner) => $body,
+            $crate::model::tensor::Values::BF16($inner) => $body,
             $crate::model::tensor::Values::F32($inner) => $body,
             $crate::model::tensor::Values::F64($inner) => $body,
             $crate::model::tensor::Values::Text($inner) => $body,
@@ -147,6 +174,7 @@ macro_rules! with_both {
             (Values::I32($a), Values::I32($b)) => $body,
             (Values::I64($a), Values::I64($b)) => $body,
             (Values::F16($a), Values::F16($b)) => $body,
+            (Values::BF16($a), Values::BF16($b)) => $body,
             (Values::F32($a), Values::F32($b)) => $body,
             (Values::F64($a), Values::F64($b)) => $body,
             (Values::Text($a), Values::Text($b)) => $body,
@@ -170,6 +198,7 @@ impl Values {
             Datatype::I32 => Self::I32(Vec::with_capacity(capacity)),
             Datatype::I64 => Self::I64(Vec::with_capacity(capacity)),
             Datatype::F16 => Self::F16(Vec::with_capacity(capacity)),
+            Datatype::BF16 => Self::BF16(Vec::with_capacity(capacity)),
             Datatype::F32 => Self::F32(Vec::with_capacity(capacity)),
             Datatype::F64 => Self::F64(Vec::with_capacity(capacity)),
             Datatype::Text => Self::Text(Vec::with_capacity(capacity)),
@@ -198,6 +227,7 @@ impl Values {
             Datatype::I32 => Self::I32(vec![1; count]),
             Datatype::I64 => Self::I64(vec![1; count]),
             Datatype::F16 => Self::F16(vec![f16::ONE; count]),
+            Datatype::BF16 => Self::BF16(vec![bf16::ONE; count]),
             Datatype::F32 => Self::F32(vec![1.0; count]),
             Datatype::F64 => Self::F64(vec![1.0; count]),
             Datatype::Text => Self::Text(vec!["1".to_owned(); count]),
@@ -218,6 +248,7 @@ impl Values {
             Self::I32(_) => Datatype::I32,
             Self::I64(_) => Datatype::I64,
             Self::F16(_) => Datatype::F16,
+            Self::BF16(_) => Datatype::BF16,
             Self::F32(_) => Datatype::F32,
             Self::F64(_) => Datatype::F64,
             Self::Text(_) => Datatype::Text,
@@ -238,6 +269,7 @@ impl Values {
             Self::I32(values) => Slice::I32(values.as_slice()),
             Self::I64(values) => Slice::I64(values.as_slice()),
             Self::F16(values) => Slice::F16(values.as_slice()),
+            Self::BF16(values) => Slice::BF16(values.as_slice()),
             Self::F32(values) => Slice::F32(values.as_slice()),
             Self::F64(values) => Slice::F64(values.as_slice()),
             Self::Text(values) => Slice::Text(values.as_slice()),
@@ -271,6 +303,7 @@ pub enum Slice<'a> {
     I32(&'a [i32]),
     I64(&'a [i64]),
     F16(&'a [f16]),
+    BF16(&'a [bf16]),
     F32(&'a [f32]),
     F64(&'a [f64]),
     Text(&'a [String]),
@@ -291,6 +324,7 @@ impl Slice<'_> {
             Self::I32(_) => Datatype::I32,
             Self::I64(_) => Datatype::I64,
             Self::F16(_) => Datatype::F16,
+            Self::BF16(_) => Datatype::BF16,
             Self::F32(_) => Datatype::F32,
             Self::F64(_) => Datatype::F64,
             Self::Text(_) => Datatype::Text,
@@ -319,6 +353,14 @@ pub enum TensorError {
     },
 }
 
+/// How many values a tensor of `shape` has; none if nothing could hold them.
+#[must_use]
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(1_usize, |product, &size| product.checked_mul(size))
+}
+
 /// A shape, and as many values as it asks for. Axis 0 counts rows wherever a function speaks of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -329,10 +371,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of `shape`.
     pub fn new(shape: Vec<usize>, values: Values) -> Result<Self, TensorError> {
-        let product = shape
-            .iter()
-            .try_fold(1_usize, |product, &size| product.checked_mul(size));
-        if product == Some(values.len()) {
+        if element_count(&shape) == Some(values.len()) {
             return Ok(Self { shape, values });
         }
         let count = values.len();
@@ -475,6 +514,7 @@ impl Tensor {
     pub fn first_non_finite_row(&self) -> Option<usize> {
         let position = match &self.values {
             Values::F16(values) => values.iter().position(|value| !value.is_finite()),
+            Values::BF16(values) => values.iter().position(|value| !value.is_finite()),
             Values::F32(values) => values.iter().position(|value| !value.is_finite()),
             Values::F64(values) => values.iter().position(|value| !value.is_finite()),
             _ => None,

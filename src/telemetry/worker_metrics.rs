@@ -19,6 +19,8 @@ pub struct WorkerMetrics {
     pub model_state: IntGaugeVec,
     /// Versions that were loaded, or could not be, by model and outcome (`loaded`, `failed`).
     pub loads: IntCounterVec,
+    /// Looks at the repository, by outcome: what was found was `taken`, or `refused` (and what serves stays).
+    pub scans: IntCounterVec,
     batch_rows: HistogramVec,
     queue_depth: IntGaugeVec,
     queue_seconds: HistogramVec,
@@ -83,6 +85,11 @@ impl WorkerMetrics {
                 "millrace_worker_model_loads_total",
                 "Model versions that were loaded or reloaded, by outcome: loaded or failed.",
                 &["model", "outcome"],
+            ),
+            scans: declare.counter(
+                "millrace_worker_repository_scans_total",
+                "Looks at the model repository, by outcome: taken, or refused because it cannot be read or is not mounted.",
+                &["outcome"],
             ),
             batch_rows: declare.histogram(
                 "millrace_worker_batch_rows",

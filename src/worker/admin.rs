@@ -9,8 +9,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::Worker;
-use super::router::unreadable_path;
-use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error::ApiError;
+use crate::http::reply::unreadable_path;
 use crate::http::{body, reply};
 use crate::model::name::{is_label, parse_version};
 
@@ -42,14 +42,13 @@ pub(super) async fn change_label(
 ) -> Result<Response, ApiError> {
     let Path((model, label)) = path.map_err(|rejection| unreadable_path(&rejection))?;
     let change: LabelChange = body::read_small_json(request).await?;
-    let expected = |what: String| ApiError::new(ErrorCode::InvalidInput, what);
     if !is_label(&label) {
         let message =
             format!("{label:?} is no label: expected letters, digits, '.', '_' and '-', and not a number");
-        return Err(expected(message));
+        return Err(ApiError::invalid_input(message));
     }
     let version = parse_version(&change.version).ok_or_else(|| {
-        expected(format!(
+        ApiError::invalid_input(format!(
             "version takes the number of one; found {:?}",
             change.version
         ))

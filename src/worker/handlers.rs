@@ -10,29 +10,23 @@ use serde_json::value::RawValue;
 
 use super::Worker;
 use super::registry::{Catalogue, Slot, Versions, newest_ready};
-use super::router::unreadable_path;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{ModelDetail, ModelEntry, ModelList, TensorEntry, VersionEntry, VersionState};
 use crate::api::openapi;
-use crate::http::reply::{json, json_bytes};
+use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::model::signature::TensorSpec;
 use crate::telemetry::metrics;
 
-/// `GET /models`
+/// `GET /models`: all models and the states of their versions.
 pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
-    json(&model_list(&worker))
-}
-
-/// All models and the states of their versions.
-fn model_list(worker: &Worker) -> ModelList {
     let catalogue = worker.registry.catalogue();
     let entries = catalogue
         .models
         .iter()
         .map(|(name, versions)| entry(&catalogue, name, versions, worker.drain.is_announced()));
-    ModelList {
+    json(&ModelList {
         models: entries.collect(),
-    }
+    })
 }
 
 /// `GET /models/{model}`
@@ -171,12 +165,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
 }
 
 fn tensor(spec: &TensorSpec) -> TensorEntry {
-    let size = |size: &Option<usize>| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
-    TensorEntry {
-        name: spec.name.clone(),
-        datatype: spec.datatype.to_string(),
-        shape: spec.shape.iter().map(size).collect(),
-    }
+    TensorEntry::new(spec, spec.written_shape())
 }
 
 #[cfg(test)]

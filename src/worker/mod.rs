@@ -36,6 +36,7 @@ use crate::engine::{LibraryError, load_library};
 use crate::http::drain::{Drain, Phase};
 use crate::http::observe::AccessLog;
 use crate::http::server;
+use crate::http::upload::UploadRoom;
 use crate::model::repository::RepositoryError;
 use crate::telemetry::worker_metrics::WorkerMetrics;
 
@@ -56,6 +57,7 @@ pub struct Worker {
     registry: Arc<Registry>,
     metrics: WorkerMetrics,
     drain: Drain,
+    uploads: UploadRoom,
 }
 
 impl Worker {
@@ -69,6 +71,7 @@ impl Worker {
             registry: Arc::new(registry),
             metrics,
             drain,
+            uploads: UploadRoom::default(),
         }))
     }
 

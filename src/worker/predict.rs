@@ -84,7 +84,7 @@ impl Finder<'_> {
         let Some(model) = model.or(worker.config.default_model.as_deref()) else {
             let message =
                 "no model is named; expected the member `model`, or the path /models/{model}/predict";
-            return Err(ApiError::new(ErrorCode::InvalidInput, message));
+            return Err(ApiError::invalid_input(message));
         };
         trace.model = worker.registry.known(model);
         let served = worker.registry.find(model, version)?;
@@ -224,7 +224,7 @@ fn agreed<'a>(what: &str, path: Option<&'a str>, body: Option<&'a str>) -> Resul
         (Some(path), Some(body)) if path != body => {
             let (path, body) = (shortened(path), shortened(body));
             let message = format!("the path names {what} {path:?} and the body {what} {body:?}");
-            Err(ApiError::new(ErrorCode::InvalidInput, message))
+            Err(ApiError::invalid_input(message))
         }
         _ => Ok(path.or(body)),
     }

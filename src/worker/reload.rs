@@ -59,6 +59,7 @@ fn warn_of_restart(before: &WorkerConfig, after: &WorkerConfig) {
     rest.common = before.common.clone();
     rest.repository = before.repository.clone();
     rest.repository.allow_uploads = after.repository.allow_uploads;
+    rest.repository.max_upload = after.repository.max_upload;
     if rest != *before {
         tracing::warn!("changes of other keys of [worker] take effect at the next start");
     }

@@ -13,12 +13,20 @@ use super::dialect::Dialect;
 use super::native::Native;
 use super::predict::{Target, predict};
 use super::{Worker, admin, handlers, v2};
-use crate::api::error::{ApiError, ErrorCode};
 use crate::http::observe::{AccessLog, observe};
-use crate::http::reply::{unknown_method, unknown_path};
+use crate::http::reply::{unknown_method, unknown_path, unreadable_path};
 
 /// The routes, with the layer that gives every request its id and every error its body.
 pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
+    finish(routes(), worker, access_log)
+}
+
+/// The routes of the admin listener.
+pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Router {
+    finish(admin_routes(), worker, access_log)
+}
+
+fn routes() -> Router<Arc<Worker>> {
     Router::new()
         .route("/predict", post(predict_named_in_body))
         .route("/models/{model}/predict", post(predict_by_path::<Native>))
@@ -33,20 +41,19 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
         .route("/metrics", get(handlers::show_metrics))
         .route("/openapi.json", get(handlers::show_openapi))
         .merge(v2::routes())
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .with_state(worker)
-        .layer(from_fn_with_state(access_log, observe))
 }
 
-/// The routes of the admin listener.
-pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Router {
+fn admin_routes() -> Router<Arc<Worker>> {
     Router::new()
         .route("/admin/models/{model}/labels", get(admin::labels))
         .route(
             "/admin/models/{model}/labels/{label}",
             put(admin::change_label).delete(admin::remove_label),
         )
+}
+
+fn finish(routes: Router<Arc<Worker>>, worker: Arc<Worker>, access_log: AccessLog) -> Router {
+    routes
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(worker)
@@ -69,7 +76,21 @@ pub(super) async fn predict_by_path<D: Dialect>(
     }
 }
 
-/// Such a path cannot name anything.
-pub(super) fn unreadable_path(rejection: &PathRejection) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, rejection.body_text())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openapi::testing::documented;
+    use crate::http::route_list::listed;
+
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        assert_eq!(
+            listed(&routes()),
+            documented(|tag| !tag.ends_with("administration"))
+        );
+        assert_eq!(
+            listed(&admin_routes()),
+            documented(|tag| tag == "worker administration")
+        );
+    }
 }

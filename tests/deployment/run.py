@@ -36,6 +36,7 @@ from support import (
 
 PROJECT = f"millrace-test-{os.getpid()}"
 IMAGE = "millrace:test"
+IMAGE_WITH_ONNXRUNTIME = "millrace:test-onnxruntime"
 WORKERS = {"a": "worker-a", "b": "worker-b", "c": "worker-c"}
 # Stands in for Prometheus's own image where that cannot be pulled: the same program from Debian's package.
 PROMETHEUS_STAND_IN = "millrace-test-prometheus"
@@ -179,6 +180,28 @@ def check_plain_container():
         check_stop("a plain container", name)
 
 
+def check_second_engine():
+    """The image with ONNX Runtime in it, and a net that the default engine does not run."""
+    requirements = (ROOT / "tests" / "python" / "requirements-zoo.txt").read_text()
+    [version] = re.findall(r"^onnxruntime==(.+)$", requirements, re.M)
+    docker("build", "--build-arg", f"ONNXRUNTIME={version}", "-t", IMAGE_WITH_ONNXRUNTIME, str(ROOT))
+    added = int(inspect(IMAGE_WITH_ONNXRUNTIME, "{{.Size}}")) - int(inspect(IMAGE, "{{.Size}}"))
+    with tempfile.TemporaryDirectory(prefix="millrace-models-") as folder:
+        net = Path(folder) / "loop" / "1" / "model.onnx"
+        net.parent.mkdir(parents=True)
+        shutil.copy(ROOT / "tests" / "nets" / "torchscript_loop.onnx", net)
+        Path(folder).chmod(0o755)  # the container's user reads it
+        mount = f"{folder}:/srv/millrace/models:ro"
+        with container("--publish", "127.0.0.1:0:8080", "--volume", mount, IMAGE_WITH_ONNXRUNTIME) as name:
+            gateway = f"http://127.0.0.1:{docker('port', name, '8080').rpartition(':')[2]}"
+            wait_until_healthy("an image with ONNX Runtime", name)
+            [version] = json.loads(get(f"{gateway}/models/loop"))["versions"]
+            is_run = version["engine"] == "onnxruntime"
+            checks.that("a Loop is run by the ONNX Runtime of its image", is_run, f"{added / 1e6:.0f} MB more")
+            status, answer, _ = predict(gateway, "loop", [[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]])
+            checks.that("and answers with its state", status == 200 and len(answer["predictions"][0]) == 8, answer)
+
+
 def check_stop(what, name, seconds=25):
     """`docker stop`: SIGTERM, and SIGKILL where that was not heard within the grace period."""
     started = time.monotonic()
@@ -314,6 +337,7 @@ def main():
     compose = find_engine()
     check_image()
     check_plain_container()
+    check_second_engine()
     check_deployment(compose)
 
 

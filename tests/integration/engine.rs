@@ -56,13 +56,27 @@ fn a_free_batch_takes_any_number_of_rows() {
 
 #[test]
 fn log_sum_exp_is_right_for_numbers_of_any_size() {
-    for (keep, rank) in [(0, 0), (1, 1)] {
-        let graph = graph::Graph::default()
-            .input("x", graph::FLOAT, &[2])
+    let reduced = |keep| {
+        let rank = usize::from(keep == 1);
+        graph::Graph::default()
             .node_with("ReduceLogSumExp", &["x"], "y", &[("keepdims", keep)])
-            .output("y", graph::FLOAT, &[1, 1][..rank])
-            .bytes();
-        let graph = load_bytes(&graph).unwrap();
+            .output("y", graph::FLOAT, &[1][..rank])
+    };
+    let sum = graph::Graph::default()
+        .node("ReduceSum", &["x"], "z")
+        .output("z", graph::FLOAT, &[1]);
+    let within_a_branch = graph::Graph::default()
+        .floats("zero", &[1], &[0.0])
+        .node("ReduceMax", &["x"], "largest")
+        .node("Greater", &["largest", "zero"], "is_positive")
+        .branch("is_positive", sum, reduced(1), "chosen")
+        .output("chosen", graph::FLOAT, &[1]);
+    let within_a_branch = within_a_branch.input("x", graph::FLOAT, &[2]).bytes();
+    let graph = load_bytes(&within_a_branch).unwrap();
+    let input = Tensor::new(vec![1, 2], Values::F32(vec![-5000.0, -5000.0])).unwrap();
+    assert_eq!(floats(&run(&graph, vec![input])[0])[0], -5000.0 + 2_f32.ln());
+    for keep in [0, 1] {
+        let graph = load_bytes(&reduced(keep).input("x", graph::FLOAT, &[2]).bytes()).unwrap();
         for (row, expected) in [
             ([-5000.0, -5000.0], -5000.0 + 2_f32.ln()),
             ([900.0, 0.0], 900.0),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -99,7 +99,7 @@ async fn names_that_no_model_can_have_are_not_found() {
         .client
         .post("/models/%ff/predict", "{}")
         .await
-        .assert_error(400, "invalid_input");
+        .assert_error(404, "not_found");
     still_well(&worker, &gateway).await;
 }
 
@@ -218,11 +218,7 @@ async fn what_is_declared_as_something_else_than_json_is_refused() {
         "application/xml",
         "nonsense",
     ] {
-        let mut request = gateway.client.prediction();
-        request
-            .headers_mut()
-            .insert("content-type", HeaderValue::from_static(kind));
-        let answer = gateway.client.send(request).await;
+        let answer = gateway.client.predict_with("content-type", kind).await;
         answer.assert_error(415, "unsupported_media_type");
     }
     still_well(&worker, &gateway).await;

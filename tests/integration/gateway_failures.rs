@@ -112,18 +112,41 @@ async fn a_worker_that_breaks_off_again_and_again_is_taken_out() {
 
 #[tokio::test]
 async fn refusals_that_another_worker_may_not_share_are_tried_elsewhere() {
-    for (code, reason) in [("draining", "draining"), ("not_ready", "not_ready")] {
+    for (status, code) in [
+        (503, "draining"),
+        (503, "not_ready"),
+        (404, "model_not_found"),
+        (404, "version_not_found"),
+    ] {
         let [a, b] = &FakeWorker::start_many().await;
-        a.behave(Behaviour::Refuse(503, code));
+        a.behave(Behaviour::Refuse(status, code));
         let gateway = Setup::over(&[a, b])
             .set("gateway.health.interval", "1h")
             .start()
             .await;
         assert_eq!(gateway.client.who_answers(4).await, "bbbb", "{code}");
         assert!(a.count() > 0);
-        let series = format!(r#"millrace_gateway_retries_total{{reason="{reason}"}}"#);
+        let series = format!(r#"millrace_gateway_retries_total{{reason="{code}"}}"#);
         assert_eq!(gateway.metric(&series).await, a.count() as f64);
+        assert_eq!(gateway.up(), usize::from(code != "draining") + 1, "{code}");
     }
+}
+
+#[tokio::test]
+async fn a_model_that_went_from_every_worker_is_not_found() {
+    let [a, b] = &FakeWorker::start_many().await;
+    for worker in [a, b] {
+        worker.behave(Behaviour::Refuse(404, "model_not_found"));
+    }
+    let gateway = Setup::over(&[a, b])
+        .set("gateway.health.interval", "1h")
+        .start()
+        .await;
+    let answer = gateway.client.predict().await;
+    answer.assert_error(404, "model_not_found");
+    assert_eq!(answer.attempts(), "2");
+    let counted = gateway.metric(r#"millrace_gateway_requests_total{code="model_not_found",model="iris"}"#);
+    assert_eq!(counted.await, 1.0);
 }
 
 #[tokio::test]

@@ -3,23 +3,9 @@
 use axum::http::Method;
 use serde_json::json;
 
-use crate::support::client::Answer;
 use crate::support::fake_worker::{Behaviour, FakeWorker};
 use crate::support::gateway::Setup;
-
-#[track_caller]
-fn assert_v2_error(answer: &Answer, status: u16, code: &str) {
-    let body = answer.json();
-    assert_eq!(
-        (answer.status.as_u16(), answer.header("x-millrace-error")),
-        (status, code),
-        "{body}"
-    );
-    assert!(
-        body["error"].is_string() && body.as_object().map(serde_json::Map::len) == Some(1),
-        "{body}"
-    );
-}
+use crate::support::wait::until;
 
 #[tokio::test]
 async fn bodies_and_their_headers_pass_untouched() {
@@ -27,11 +13,12 @@ async fn bodies_and_their_headers_pass_untouched() {
     worker.add_header("inference-header-content-length", "9");
     let gateway = Setup::over(&[&worker]).start().await;
     let path = "/v2/models/iris/versions/1/infer";
-    let mut request = gateway.client.request(Method::POST, path, &b"{}\0\xff"[..]);
-    let headers = request.headers_mut();
-    headers.insert("content-type", "application/octet-stream".parse().unwrap());
-    headers.insert("inference-header-content-length", "2".parse().unwrap());
-    let answer = gateway.client.send(request).await;
+    let request = gateway.client.request(Method::POST, path, &b"{}\0\xff"[..]);
+    let headers = [
+        ("content-type", "application/octet-stream"),
+        ("inference-header-content-length", "2"),
+    ];
+    let answer = gateway.client.send_with(request, &headers).await;
     assert_eq!(answer.assert_ok().header("inference-header-content-length"), "9");
     let seen = worker.last_seen();
     assert_eq!((seen.path.as_str(), &seen.body[..]), (path, &b"{}\0\xff"[..]));
@@ -60,17 +47,16 @@ async fn the_gateways_own_refusals_have_the_shape_of_the_protocol() {
         .start()
         .await;
     let client = gateway.client.clone();
-    assert_v2_error(
-        &client.post("/v2/models/rose/infer", "{}").await,
-        404,
-        "model_not_found",
-    );
-    assert_v2_error(&client.get("/v2/nothing").await, 404, "not_found");
+    client
+        .post("/v2/models/rose/infer", "{}")
+        .await
+        .assert_v2_error(404, "model_not_found");
+    client.get("/v2/nothing").await.assert_v2_error(404, "not_found");
     worker.hold();
     let held = tokio::spawn(async move { client.post("/v2/models/iris/infer", "{}").await });
-    crate::support::wait::until("one is inside", || worker.inside() == 1).await;
+    until("one is inside", || worker.inside() == 1).await;
     let refused = gateway.client.post("/v2/models/iris/infer", "{}").await;
-    assert_v2_error(&refused, 429, "overloaded");
+    refused.assert_v2_error(429, "overloaded");
     assert_eq!(refused.header("retry-after"), "1");
     worker.release();
     held.await.unwrap().assert_ok();
@@ -86,11 +72,43 @@ async fn repository_calls_reach_every_worker_and_name_those_that_failed() {
     second.behave(Behaviour::Reply(400, r#"{"error": "broken file"}"#));
     second.add_header("x-millrace-error", "invalid_input");
     let answer = gateway.client.post(path, "{}").await;
-    assert_v2_error(&answer, 400, "invalid_input");
+    answer.assert_v2_error(400, "invalid_input");
     assert_eq!(
         answer.json(),
         json!({"error": "1 of 2 workers failed: b: broken file"})
     );
+}
+
+#[tokio::test]
+async fn a_load_has_a_time_and_a_size_of_its_own() {
+    let [worker] = FakeWorker::start_many().await;
+    let gateway = Setup::over(&[&worker])
+        .set("gateway.deadline", "50ms")
+        .set("gateway.max_body", "1KiB")
+        .set("gateway.repository.max_upload", "4KiB")
+        .start()
+        .await;
+    let path = "/v2/repository/models/iris/load";
+    let client = gateway.client.clone();
+    worker.hold();
+    let loading = tokio::spawn(async move { client.post(path, " ".repeat(4 << 10)).await });
+    until("the worker loads", || worker.inside() == 1).await;
+    let other = gateway.client.post(path, " ".repeat(2 << 10)).await;
+    other.assert_v2_error(429, "overloaded");
+    let unload = "/v2/repository/models/iris/unload";
+    // No answer in time is none: it is not known what the worker did.
+    gateway
+        .client
+        .post(unload, "{}")
+        .await
+        .assert_v2_error(503, "no_worker");
+    worker.release();
+    loading.await.unwrap().assert_ok();
+    let large = " ".repeat((4 << 10) + 1);
+    let refused = gateway.client.post(path, large).await;
+    refused.assert_v2_error(413, "payload_too_large");
+    let refused = gateway.client.post(unload, " ".repeat(2 << 10)).await;
+    refused.assert_v2_error(413, "payload_too_large");
 }
 
 #[tokio::test]

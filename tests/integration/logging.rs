@@ -1,6 +1,5 @@
 //! One line a request on each side, under one id; as text and as JSON.
 
-use axum::http::HeaderValue;
 use serde_json::Value;
 
 use crate::support::client::RawConnection;
@@ -18,11 +17,7 @@ async fn lines_of(serving: &Serving, id: &str) -> Vec<String> {
 }
 
 async fn predict_as(serving: &Serving, id: &'static str) {
-    let mut request = serving.client.prediction();
-    request
-        .headers_mut()
-        .insert("x-request-id", HeaderValue::from_static(id));
-    let answer = serving.client.send(request).await;
+    let answer = serving.client.predict_with("x-request-id", id).await;
     assert_eq!(answer.assert_ok().header("x-request-id"), id);
 }
 

@@ -4,6 +4,7 @@ mod support;
 
 mod architecture;
 mod command_line;
+mod compression;
 mod engine;
 mod gateway_admin;
 mod gateway_bad_input;
@@ -15,8 +16,10 @@ mod gateway_limits;
 mod gateway_metrics;
 mod gateway_process;
 mod gateway_v2;
+mod labels;
 mod logging;
 mod readme;
+mod routes;
 mod serve;
 mod supervisor;
 mod worker_bad_input;

@@ -166,12 +166,8 @@ async fn content_types() {
         let body = r#"{"model": "boxes", "inputs": [[1, 2]]}"#;
         let mut request = worker.client.request(Method::POST, "/predict", body);
         request.headers_mut().remove("content-type");
-        if let Some(content_type) = content_type {
-            request
-                .headers_mut()
-                .insert("content-type", content_type.parse().unwrap());
-        }
-        worker.client.send(request).await
+        let declared = content_type.map(|content_type| ("content-type", content_type));
+        worker.client.send_with(request, declared.as_slice()).await
     };
     for good in [
         None,
@@ -227,13 +223,10 @@ async fn deadlines_of_clients() {
     let worker = boxes().await;
     for value in ["soon", "0", "-5", "1.5"] {
         let body = r#"{"model": "boxes", "inputs": [[1, 2]]}"#;
-        let mut request = worker.client.request(Method::POST, "/predict", body);
-        request
-            .headers_mut()
-            .insert("x-request-timeout-ms", value.parse().unwrap());
+        let request = worker.client.request(Method::POST, "/predict", body);
         worker
             .client
-            .send(request)
+            .send_with(request, &[("x-request-timeout-ms", value)])
             .await
             .assert_error(400, "invalid_input");
     }

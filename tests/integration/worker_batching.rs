@@ -103,15 +103,12 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
 async fn a_request_whose_time_is_up_is_answered_then_and_never_computed() {
     let worker = slow_worker(16).await;
     let busy = keep_busy(&worker).await;
-    let mut request = worker
+    let request = worker
         .client
         .request(Method::POST, "/models/slow/predict", r#"{"inputs": [[1]]}"#);
-    request
-        .headers_mut()
-        .insert("x-request-timeout-ms", "20".parse().unwrap());
     worker
         .client
-        .send(request)
+        .send_with(request, &[("x-request-timeout-ms", "20")])
         .await
         .assert_error(504, "deadline_exceeded");
     assert!(!busy.is_finished(), "the refusal did not wait for the engine");

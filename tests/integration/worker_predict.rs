@@ -147,13 +147,13 @@ async fn bare_graphs_are_served_from_their_own_signature() {
 async fn answers_carry_id_and_load() {
     let worker = Setup::new().model("copy", &graph::identity(1)).start().await;
     let request = json!({"model": "copy", "inputs": [[1]]}).to_string();
-    let mut request = worker
+    let request = worker
         .client
         .request(axum::http::Method::POST, "/predict", request);
-    request
-        .headers_mut()
-        .insert("x-request-id", "order-7".parse().unwrap());
-    let answer = worker.client.send(request).await;
+    let answer = worker
+        .client
+        .send_with(request, &[("x-request-id", "order-7")])
+        .await;
     assert_eq!(answer.assert_ok().header("x-request-id"), "order-7");
     let load = answer.header("endpoint-load-metrics");
     assert!(

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::http::Method;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::client::Client;
 use crate::support::graph;
-use crate::support::wait::{in_time, until_some};
+use crate::support::wait::{in_time, until, until_some};
 use crate::support::worker::{Setup, TestWorker};
 
 const ONE_ROW: &str = r#"{"inputs": [[0]]}"#;
@@ -87,27 +87,30 @@ impl TestWorker {
 /// Clients that ask model m again and again; each answer must be a success.
 struct Hammer {
     is_over: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Vec<f64>>>,
+    clients: Vec<(SeenAnswers, JoinHandle<()>)>,
 }
+
+/// What one client was answered, without repetitions.
+type SeenAnswers = Arc<Mutex<Vec<f64>>>;
 
 impl Hammer {
     fn start(client: &Client) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let clients = (0..4).map(|_| {
             let (client, is_over) = (client.clone(), Arc::clone(&is_over));
-            tokio::spawn(async move {
-                let mut answers = Vec::new();
+            let seen = SeenAnswers::default();
+            let own = Arc::clone(&seen);
+            let asking = tokio::spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
                     let answer = client.post("/models/m/predict", ONE_ROW).await;
                     let answer = answer.assert_ok().json();
-                    answers.push(
-                        answer["predictions"][0]
-                            .as_f64()
-                            .expect("a prediction is a number"),
-                    );
+                    let value = answer["predictions"][0].as_f64();
+                    let mut seen = own.lock().expect("nobody panics here");
+                    seen.push(value.expect("a prediction is a number"));
+                    seen.dedup();
                 }
-                answers
-            })
+            });
+            (seen, asking)
         });
         Self {
             clients: clients.collect(),
@@ -115,16 +118,23 @@ impl Hammer {
         }
     }
 
-    /// Ends it, and gives the different answers that came, in the order in which they came first to each client.
-    async fn end(self) -> Vec<Vec<f64>> {
+    /// Waits until every client has seen these answers, in this order, and no others; the last one may be seen again.
+    async fn until_all_saw(&self, answers: &[f64]) {
+        let what = format!("every client has seen {answers:?}");
+        until(&what, || {
+            self.clients.iter().all(|(seen, asking)| {
+                assert!(!asking.is_finished(), "a request failed");
+                *seen.lock().expect("no request failed") == answers
+            })
+        })
+        .await;
+    }
+
+    async fn end(self) {
         self.is_over.store(true, Ordering::Relaxed);
-        let mut seen = Vec::new();
-        for client in self.clients {
-            let mut answers = in_time("a client", client).await.expect("no request failed");
-            answers.dedup();
-            seen.push(answers);
+        for (_, asking) in self.clients {
+            in_time("a client", asking).await.expect("no request failed");
         }
-        seen
     }
 }
 
@@ -134,10 +144,11 @@ async fn versions_come_change_break_and_go_and_no_request_fails() {
     let repository = worker.repository().to_owned();
     let hammer = Hammer::start(&worker.client);
 
+    hammer.until_all_saw(&[1.0]).await;
     put(&repository, "2", &answering(2.0));
-    worker.until_answers(2.0).await;
+    hammer.until_all_saw(&[1.0, 2.0]).await;
     put(&repository, "2", &answering(3.0));
-    worker.until_answers(3.0).await;
+    hammer.until_all_saw(&[1.0, 2.0, 3.0]).await;
 
     let whole = answering(4.0);
     fs::write(repository.join("m/2/model.onnx"), &whole[..whole.len() / 2]).unwrap();
@@ -156,7 +167,7 @@ async fn versions_come_change_break_and_go_and_no_request_fails() {
     worker.client.get("/readyz").await.assert_ok();
 
     fs::write(repository.join("m/2/model.onnx"), &whole).unwrap();
-    worker.until_answers(4.0).await;
+    hammer.until_all_saw(&[1.0, 2.0, 3.0, 4.0]).await;
     let model = worker.until_versions(&["1", "2"]).await;
     assert!(model["versions"][1]["reason"].is_null(), "{model}");
 
@@ -166,11 +177,8 @@ async fn versions_come_change_break_and_go_and_no_request_fails() {
     worker.until_versions(&["3"]).await;
     fs::remove_dir_all(repository.join("m/3")).unwrap();
     put(&repository, "3", &answering(5.0));
-    worker.until_answers(5.0).await;
-
-    for answers in hammer.end().await {
-        assert_eq!(answers, [1.0, 2.0, 3.0, 4.0, 5.0]);
-    }
+    hammer.until_all_saw(&[1.0, 2.0, 3.0, 4.0, 5.0]).await;
+    hammer.end().await;
     let ready = r#"millrace_worker_model_state{model="m",state="ready",version="3"}"#;
     assert_eq!(worker.metric(ready).await, 1.0);
     let metrics = worker.client.get("/metrics").await.text();
@@ -292,23 +300,25 @@ async fn a_repository_that_is_away_for_a_while_unloads_nothing() {
     put(&root, "1", &answering(1.0));
     let worker = setup()
         .set("worker.repository.poll_interval", "10ms")
+        .set("worker.repository.settle", "0ms")
         .set("worker.models", root.to_str().unwrap())
         .start()
         .await;
     let away = base.path().join("away");
     fs::rename(&root, &away).unwrap();
-    let scans_later = async || {
-        // A load request makes the worker look; what it says is not the point.
-        for _ in 0..20 {
-            let _ = worker.worker.load_model("nobody", None).await;
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+    let refused = r#"millrace_worker_repository_scans_total{outcome="refused"}"#;
+    let refuses_two_scans = async || {
+        let before = worker.metric(refused).await;
+        until_some("two scans more are refused", async || {
+            (worker.metric(refused).await >= before + 2.0).then_some(())
+        })
+        .await;
     };
-    scans_later().await;
+    refuses_two_scans().await;
     assert_eq!(worker.prediction("/models/m/predict").await, Some(1.0));
     // What is left of a mount whose file system is gone: an empty folder.
     fs::create_dir(&root).unwrap();
-    scans_later().await;
+    refuses_two_scans().await;
     assert_eq!(worker.prediction("/models/m/predict").await, Some(1.0));
     fs::remove_dir(&root).unwrap();
     fs::rename(&away, &root).unwrap();

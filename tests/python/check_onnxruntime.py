@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+import v2
 from serving import Worker, write_model
 
 passed, failed = [], []
@@ -58,6 +59,7 @@ TYPES = {
     "INT32": (TensorProto.INT32, [-(2**31), 0, 2**31 - 1]),
     "INT64": (TensorProto.INT64, [-(2**63), 0, 2**63 - 1]),
     "FP16": (TensorProto.FLOAT16, [-65504.0, 0.5, 0.25]),
+    "BF16": (TensorProto.BFLOAT16, [-(2.0**127), 0.5, 1.5 * 2.0**-100]),
     "FP32": (TensorProto.FLOAT, [-1e30, 0.5, 3e-30]),
     "FP64": (TensorProto.DOUBLE, [-1e300, 0.1, 2.5e-300]),
     "BYTES": (TensorProto.STRING, ["", "a b", "größer 水"]),
@@ -123,6 +125,10 @@ def check_types(worker, repository):
             found = body.get("predictions")
             holds = status == 200 and np.array_equal(np.array(found, dtype), np.array([values] * rows, dtype))
             check(f"{name}, {rows} rows", holds, body if not holds else "as it was sent")
+            sent = np.array([values] * rows, dtype)
+            status, outputs = v2.infer(worker, f"type_{name.lower()}", {"x": sent})
+            holds = status == 200 and np.array_equal(outputs["y"], sent)
+            check(f"{name}, {rows} rows as bytes", holds, outputs if not holds else "as it was sent")
         declared = worker.get(f"/models/type_{name.lower()}")[1]["inputs"][0]
         check(f"{name} is declared", declared == {"name": "x", "datatype": name, "shape": [-1, 3]}, declared)
 

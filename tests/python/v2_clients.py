@@ -1,4 +1,5 @@
-"""Asks a running millrace with the clients of other model servers: NVIDIA's tritonclient and the KServe SDK.
+"""Asks a running millrace with the clients of other model servers: NVIDIA's tritonclient and the KServe SDK; and holds its
+answers against its OpenAPI document.
 
     python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-v2.txt
     .venv/bin/python tests/python/v2_clients.py --millrace target/release/millrace
@@ -20,11 +21,14 @@ import time
 import urllib.request
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
+from jsonschema import Draft202012Validator
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
+from openapi_spec_validator import validate as validate_document
 from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +153,18 @@ def check_infer(name, client, address, output):
     check(f"{name}: 1000 rows", result.as_numpy(output).shape == (1000, 3))
 
 
+def check_compression(name, client, output):
+    many = np.repeat(ROWS, 500, axis=0)
+    plain = client.infer("iris", [iris_input(True, many)]).as_numpy(output)
+    for sent, wanted in [("gzip", None), ("deflate", None), (None, "gzip"), (None, "deflate"), ("gzip", "deflate")]:
+        for binary in [True, False]:
+            outputs = [triton.InferRequestedOutput(output, binary_data=binary)]
+            codings = {"request_compression_algorithm": sent, "response_compression_algorithm": wanted}
+            result = client.infer("iris", [iris_input(binary, many)], outputs=outputs, **codings)
+            what = f"{name}: request {sent}, answer {wanted}, {'binary' if binary else 'JSON'}"
+            check(what, np.array_equal(result.as_numpy(output), plain))
+
+
 def check_classification(name, client, output):
     for binary in [True, False]:
         wanted = [triton.InferRequestedOutput(output, binary_data=binary, class_count=2)]
@@ -180,6 +196,8 @@ def check_statistics(name, client, output):
 def check_errors(name, client, output):
     wrong = triton.InferInput("inputs", [1, 4], "FP64")
     wrong.set_data_from_numpy(np.zeros((1, 4)))
+    brain = triton.InferInput("inputs", [1, 4], "BF16")
+    brain.set_data_from_numpy(np.zeros((1, 4), dtype=ml_dtypes.bfloat16))
     named = triton.InferInput("flower", [1, 4], "FP32")
     named.set_data_from_numpy(np.zeros((1, 4), dtype=np.float32))
     narrow = iris_input(True, np.zeros((2, 3), dtype=np.float32))
@@ -187,6 +205,7 @@ def check_errors(name, client, output):
     unknown = [triton.InferRequestedOutput("colour")]
     for what, status, part, call in [
         ("a wrong datatype", 400, "data-type is 'FP64', model expects 'FP32'", lambda: client.infer("iris", [wrong])),
+        ("BF16 where the model takes FP32", 400, "data-type is 'BF16', model expects 'FP32'", lambda: client.infer("iris", [brain])),
         ("a wrong shape", 400, "expected [-1, 4], got [2, 3]", lambda: client.infer("iris", [narrow])),
         ("no rows", 400, "is empty", lambda: client.infer("iris", [nothing])),
         ("an unknown input", 400, "unexpected inference input 'flower'", lambda: client.infer("iris", [named])),
@@ -236,6 +255,29 @@ async def check_asyncio(name, address, output):
             check(f"{name}: asyncio, 20 at once, {'binary' if binary else 'JSON'}", shapes == {(2, 3)}, shapes)
 
 
+def check_document(name, address):
+    """What `GET /openapi.json` says is a document of its kind, and what this server answers is what it says."""
+    document = ask(f"http://{address}/openapi.json")
+    validate_document(document)
+    check(f"{name}: the document is valid", True, f"{len(document['paths'])} paths")
+    infer = {"inputs": [{"name": "inputs", "shape": [2, 4], "datatype": "FP32", "data": ROWS.tolist()}]}
+    bodies = {"infer": infer, "predict": {"model": "iris", "inputs": ROWS.tolist()}, "index": {}}
+    values = {"{model}": "iris", "{version}": "1", "{repository}": "any"}
+    for path, operations in document["paths"].items():
+        last = path.rsplit("/", 1)[-1]
+        if path.startswith("/admin") or path == "/openapi.json" or last in ["metrics", "load", "unload"]:
+            continue
+        (operation,) = operations.values()
+        for placeholder, value in values.items():
+            path = path.replace(placeholder, value)
+        body = json.dumps(bodies[last]).encode() if last in bodies else None
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        # References lead into the document.
+        validator = Draft202012Validator({**schema, "components": document["components"]})
+        problems = [error.message for error in validator.iter_errors(ask(f"http://{address}{path}", body))]
+        check(f"{name}: {path} answers as the document says", not problems, problems[:3] or "as expected")
+
+
 async def check_kserve(name, address, output):
     url = f"http://{address}"
     async with contextlib.AsyncExitStack() as stack:
@@ -267,8 +309,10 @@ async def check_kserve(name, address, output):
 def check_server(name, address, workers):
     with triton.InferenceServerClient(address) as client:
         (output,) = [entry["name"] for entry in client.get_model_metadata("iris")["outputs"]]
+        attempt(f"{name}: document", check_document, name, address)
         attempt(f"{name}: metadata", check_metadata, name, client)
         attempt(f"{name}: inference", check_infer, name, client, address, output)
+        attempt(f"{name}: compression", check_compression, name, client, output)
         attempt(f"{name}: classification", check_classification, name, client, output)
         attempt(f"{name}: statistics", check_statistics, name, client, output)
         attempt(f"{name}: errors", check_errors, name, client, output)

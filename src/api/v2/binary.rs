@@ -1,7 +1,7 @@
 //! Tensors as raw bytes: little-endian, row-major, without padding; `BOOL` one byte a value, `BYTES` a 32-bit length
 //! and as many bytes for each text.
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::model::tensor::{Datatype, Values};
 
@@ -49,7 +49,7 @@ pub enum BinaryError {
 pub const fn size_of(datatype: Datatype) -> Option<usize> {
     match datatype {
         Datatype::Bool | Datatype::U8 | Datatype::I8 => Some(1),
-        Datatype::U16 | Datatype::I16 | Datatype::F16 => Some(2),
+        Datatype::U16 | Datatype::I16 | Datatype::F16 | Datatype::BF16 => Some(2),
         Datatype::U32 | Datatype::I32 | Datatype::F32 => Some(4),
         Datatype::U64 | Datatype::I64 | Datatype::F64 => Some(8),
         Datatype::Text => None,
@@ -81,6 +81,7 @@ pub fn read(datatype: Datatype, count: usize, bytes: &[u8]) -> Result<Values, Bi
         Datatype::I32 => Values::I32(numbers(bytes, i32::from_le_bytes)),
         Datatype::I64 => Values::I64(numbers(bytes, i64::from_le_bytes)),
         Datatype::F16 => Values::F16(numbers(bytes, f16::from_le_bytes)),
+        Datatype::BF16 => Values::BF16(numbers(bytes, bf16::from_le_bytes)),
         Datatype::F32 => Values::F32(numbers(bytes, f32::from_le_bytes)),
         Datatype::F64 => Values::F64(numbers(bytes, f64::from_le_bytes)),
         Datatype::Text => Values::Text(texts(count, bytes)?),
@@ -145,6 +146,7 @@ pub fn write(values: &Values, bytes: &mut Vec<u8>) -> usize {
         Values::I32(values) => append(bytes, values, i32::to_le_bytes),
         Values::I64(values) => append(bytes, values, i64::to_le_bytes),
         Values::F16(values) => append(bytes, values, f16::to_le_bytes),
+        Values::BF16(values) => append(bytes, values, bf16::to_le_bytes),
         Values::F32(values) => append(bytes, values, f32::to_le_bytes),
         Values::F64(values) => append(bytes, values, f64::to_le_bytes),
         Values::Text(values) => {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::model::tensor::{Datatype, Values};
@@ -29,6 +29,7 @@ pub fn read(
         Datatype::I32 => Values::I32(values(shape, count, json)?),
         Datatype::I64 => Values::I64(values(shape, count, json)?),
         Datatype::F16 => Values::F16(values(shape, count, json)?),
+        Datatype::BF16 => Values::BF16(values(shape, count, json)?),
         Datatype::F32 => Values::F32(values(shape, count, json)?),
         Datatype::F64 => Values::F64(values(shape, count, json)?),
         Datatype::Text => Values::Text(values(shape, count, json)?),
@@ -54,8 +55,7 @@ fn values<T: Element>(shape: &[usize], count: usize, json: &str) -> Result<Vec<T
 
 /// A value of a tensor, from the JSON that stands for it; none where it is out of range.
 trait Element: Sized {
-    /// What is expected, for people.
-    const EXPECTED: &'static str;
+    const DATATYPE: Datatype;
     fn of_bool(_: bool) -> Option<Self> {
         None
     }
@@ -74,23 +74,23 @@ trait Element: Sized {
 }
 
 impl Element for bool {
-    const EXPECTED: &'static str = "true or false";
+    const DATATYPE: Datatype = Datatype::Bool;
     fn of_bool(value: bool) -> Option<Self> {
         Some(value)
     }
 }
 
 impl Element for String {
-    const EXPECTED: &'static str = "a text";
+    const DATATYPE: Datatype = Datatype::Text;
     fn of_text(text: &str) -> Option<Self> {
         Some(text.to_owned())
     }
 }
 
 macro_rules! whole {
-    ($($type:ty: $expected:literal),+) => {$(
+    ($($type:ty: $datatype:ident),+) => {$(
         impl Element for $type {
-            const EXPECTED: &'static str = $expected;
+            const DATATYPE: Datatype = Datatype::$datatype;
             fn of_u64(value: u64) -> Option<Self> {
                 Self::try_from(value).ok()
             }
@@ -105,21 +105,12 @@ macro_rules! whole {
     )+};
 }
 
-whole!(
-    u8: "a whole number from 0 to 255",
-    u16: "a whole number from 0 to 65535",
-    u32: "a whole number from 0 to 4294967295",
-    u64: "a whole number from 0 to 18446744073709551615",
-    i8: "a whole number from -128 to 127",
-    i16: "a whole number from -32768 to 32767",
-    i32: "a whole number of 32 bits",
-    i64: "a whole number of 64 bits"
-);
+whole!(u8: U8, u16: U16, u32: U32, u64: U64, i8: I8, i16: I16, i32: I32, i64: I64);
 
 macro_rules! float {
-    ($($type:ty: $expected:literal, $of:expr);+) => {$(
+    ($($type:ty: $datatype:ident, $of:expr);+) => {$(
         impl Element for $type {
-            const EXPECTED: &'static str = $expected;
+            const DATATYPE: Datatype = Datatype::$datatype;
             fn of_u64(value: u64) -> Option<Self> {
                 Self::of_f64(value as f64)
             }
@@ -135,9 +126,10 @@ macro_rules! float {
 }
 
 float!(
-    f16: "a number in the range of 16-bit floats", f16::from_f64;
-    f32: "a number in the range of 32-bit floats", |value| value as f32;
-    f64: "a number", std::convert::identity
+    f16: F16, f16::from_f64;
+    bf16: BF16, bf16::from_f64;
+    f32: F32, |value| value as f32;
+    f64: F64, std::convert::identity
 );
 
 /// Which of its two forms the data has, as soon as that is seen.
@@ -184,7 +176,7 @@ impl<T: Element> Node<'_, T> {
             return Err(E::custom(format!(
                 "value {position} is {}; expected {}",
                 found(),
-                T::EXPECTED
+                T::DATATYPE.value_in_words()
             )));
         };
         self.values.push(value);
@@ -204,7 +196,7 @@ impl<'de, T: Element> Visitor<'de> for Node<'_, T> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}, in lists", T::EXPECTED)
+        write!(formatter, "{}, in lists", T::DATATYPE.value_in_words())
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
@@ -345,6 +337,7 @@ mod tests {
                 "[0, 9223372036854775808]",
             ),
             (Datatype::F16, "[0.5, 65504]", "[0, 65536]"),
+            (Datatype::BF16, "[0.5, 3.3e38]", "[0, 3.4e38]"),
             (Datatype::F32, "[0.5, 1e38]", "[0, 1e39]"),
             (Datatype::F64, "[0.5, -1e308]", "[0, \"1\"]"),
             (Datatype::Bool, "[true, false]", "[0, 1]"),

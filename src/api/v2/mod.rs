@@ -15,18 +15,5 @@ pub mod request;
 pub mod response;
 pub mod statistics;
 
-use super::error::{ApiError, ErrorCode};
-
 /// How many bytes of a body are JSON; what follows are the bytes of tensors. Absent: all of them are JSON.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(ErrorCode::InvalidInput, message.into())
-}
-
-/// How many values a tensor of `shape` has; none if nothing could hold them.
-fn count_of(shape: &[usize]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1_usize, |product, &size| product.checked_mul(size))
-}

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::base64;
 use super::request::parse_optional;
-use super::{base64, invalid};
 use crate::api::datum::shortened;
 use crate::api::error::ApiError;
 
@@ -30,7 +30,8 @@ impl IndexRequest {
 pub struct LoadRequest {
     /// A model configuration in JSON, to stand over the worker's.
     pub config: Option<String>,
-    /// Files by their names below the model's folder, to stand in the place of those in the repository.
+    /// Files by their names below the model's folder, to stand in the place of those in the repository. They only come
+    /// with a configuration.
     pub files: Vec<(String, Vec<u8>)>,
 }
 
@@ -51,7 +52,7 @@ impl LoadRequest {
                 continue;
             }
             let Value::String(text) = value else {
-                return Err(invalid(format!(
+                return Err(ApiError::invalid_input(format!(
                     "the parameter '{}' takes a text",
                     shortened(&name)
                 )));
@@ -60,11 +61,19 @@ impl LoadRequest {
                 None => request.config = Some(text),
                 Some(file) => {
                     let bytes = base64::decode(&text).ok_or_else(|| {
-                        invalid(format!("the parameter '{}' is not base64", shortened(&name)))
+                        ApiError::invalid_input(format!("the parameter '{}' is not base64", shortened(&name)))
                     })?;
                     request.files.push((file.to_owned(), bytes));
                 }
             }
+        }
+        if request.config.is_none()
+            && let Some((file, _)) = request.files.first()
+        {
+            let file = shortened(file);
+            return Err(ApiError::invalid_input(format!(
+                "the parameter 'file:{file}' needs 'config' beside it"
+            )));
         }
         Ok(request)
     }
@@ -80,7 +89,7 @@ pub struct IndexEntry {
     pub version: Option<String>,
     /// Whether it answers.
     pub state: State,
-    /// Why it does not; empty where it does.
+    /// Why it does not, or why it answers from files that have changed since; empty otherwise.
     #[serde(default)]
     pub reason: String,
     /// On a gateway, what each worker says of it, by the id of the worker.
@@ -93,7 +102,7 @@ pub struct IndexEntry {
 pub struct WorkerEntry {
     /// Whether it answers there.
     pub state: State,
-    /// Why it does not; empty where it does.
+    /// As in [`IndexEntry`].
     pub reason: String,
 }
 
@@ -158,7 +167,8 @@ fn number_of(entry: &IndexEntry) -> u64 {
 
 /// What is wrong, and where.
 fn reason_of(workers: &BTreeMap<String, WorkerEntry>) -> String {
-    let wrong = workers.iter().filter(|(_, entry)| entry.state != State::Ready);
+    let is_wrong = |entry: &WorkerEntry| entry.state != State::Ready || !entry.reason.is_empty();
+    let wrong = workers.iter().filter(|(_, entry)| is_wrong(entry));
     let told = wrong.map(|(worker, entry)| match entry.reason.as_str() {
         "" => format!("{worker}: {:?}", entry.state),
         reason => format!("{worker}: {reason}"),
@@ -204,7 +214,8 @@ mod tests {
         assert_eq!(request.files, [("1/model.onnx".to_owned(), b"ab".to_vec())]);
         for wrong in [
             r#"{"parameters": {"config": 1}}"#,
-            r#"{"parameters": {"file:a": "!"}}"#,
+            r#"{"parameters": {"config": "{}", "file:a": "!"}}"#,
+            r#"{"parameters": {"file:1/model.onnx": "YWI="}}"#,
         ] {
             assert_eq!(
                 LoadRequest::parse(wrong.as_bytes()).unwrap_err().code,
@@ -218,7 +229,10 @@ mod tests {
         let answers = BTreeMap::from([
             (
                 "a".to_owned(),
-                Ok(vec![entry("10", State::Ready, ""), entry("9", State::Ready, "")]),
+                Ok(vec![
+                    entry("10", State::Ready, ""),
+                    entry("9", State::Ready, "new files are broken"),
+                ]),
             ),
             (
                 "b".to_owned(),
@@ -232,7 +246,10 @@ mod tests {
             .map(|entry| (entry.version.as_deref().unwrap(), entry.state))
             .collect();
         assert_eq!(told, [("9", State::Ready), ("10", State::Ready)]);
-        assert_eq!(index[0].reason, "b: broken file; c: no connection");
+        assert_eq!(
+            index[0].reason,
+            "a: new files are broken; b: broken file; c: no connection"
+        );
         assert_eq!(index[0].workers["a"].state, State::Ready);
         assert_eq!(index[1].workers["b"].state, State::Unavailable);
         assert_eq!(index[1].workers["c"].state, State::Unknown);

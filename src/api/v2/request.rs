@@ -8,11 +8,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{HEADER_LENGTH, binary, count_of, data, invalid};
+use super::{HEADER_LENGTH, binary, data};
 use crate::api::datum::{shortened, shortened_to};
 use crate::api::error::ApiError;
 use crate::api::predict::{MAX_QUOTED, parse_error};
-use crate::model::tensor::{Datatype, Tensor, Values};
+use crate::model::tensor::{Datatype, Tensor, Values, element_count};
 
 /// A body, as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ pub fn parse(body: &[u8], header_length: Option<usize>) -> Result<InferBody<'_>,
         None => body.len(),
     };
     let Some((json, bytes)) = body.split_at_checked(header_length) else {
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "{HEADER_LENGTH} is {header_length}, and the body has {} bytes",
             body.len()
         )));
@@ -95,7 +95,7 @@ pub fn parse(body: &[u8], header_length: Option<usize>) -> Result<InferBody<'_>,
     }
     if !binary.0.is_empty() {
         let left = binary.0.len();
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "{left} bytes after the JSON belong to no input; the bytes of an input are announced by its parameter binary_data_size"
         )));
     }
@@ -117,27 +117,30 @@ pub fn parse(body: &[u8], header_length: Option<usize>) -> Result<InferBody<'_>,
 /// one row is known; one size at most is not. Texts are one text, without its length.
 pub fn parse_raw(bytes: &[u8], datatype: Datatype, shape: &[Option<usize>]) -> Result<Tensor, ApiError> {
     let Some(size) = binary::size_of(datatype) else {
-        let text = str::from_utf8(bytes)
-            .map_err(|_| invalid("the body is not UTF-8 text, which is what the model takes as BYTES"))?;
+        let text = str::from_utf8(bytes).map_err(|_| {
+            ApiError::invalid_input("the body is not UTF-8 text, which is what the model takes as BYTES")
+        })?;
         let shape: Vec<usize> = shape.iter().map(|size| size.unwrap_or(1)).collect();
         let values = Values::Text(vec![text.to_owned()]);
-        return Tensor::new(shape, values)
-            .map_err(|_| invalid("a raw request is for a single text; this model takes more"));
+        return Tensor::new(shape, values).map_err(|_| {
+            ApiError::invalid_input("a raw request is for a single text; this model takes more")
+        });
     };
     let known: Vec<usize> = shape.iter().copied().flatten().collect();
     if shape.len() - known.len() > 1 {
         let message = "a raw request leaves the shape to the model, and more than one size of this one's input is variable";
-        return Err(invalid(message));
+        return Err(ApiError::invalid_input(message));
     }
     let count = bytes.len() / size;
-    let free = count_of(&known)
+    let free = element_count(&known)
         .filter(|&known| known > 0)
         .map_or(0, |known| count / known);
     let shape: Vec<usize> = shape.iter().map(|size| size.unwrap_or(free)).collect();
-    let count = count_of(&shape).ok_or_else(|| invalid("the shape of the input is too large"))?;
-    let values =
-        binary::read(datatype, count, bytes).map_err(|error| invalid(format!("the body {error}")))?;
-    Tensor::new(shape, values).map_err(|error| invalid(error.to_string()))
+    let count = element_count(&shape)
+        .ok_or_else(|| ApiError::invalid_input("the shape of the input is too large"))?;
+    let values = binary::read(datatype, count, bytes)
+        .map_err(|error| ApiError::invalid_input(format!("the body {error}")))?;
+    Tensor::new(shape, values).map_err(|error| ApiError::invalid_input(error.to_string()))
 }
 
 /// The JSON part, its tensors not yet read: `data` may stand before the datatype and the shape that it needs.
@@ -207,8 +210,8 @@ fn read_input(input: Input<'_>, binary: &mut Binary<'_>) -> Result<NamedTensor, 
     refuse_shared_memory(parameters.shared_memory_region, &quoted)?;
     let datatype = datatype_of(&datatype, &quoted)?;
     let shape = shape_of(&shape, &quoted)?;
-    let Some(count) = count_of(&shape) else {
-        return Err(invalid(format!(
+    let Some(count) = element_count(&shape) else {
+        return Err(ApiError::invalid_input(format!(
             "input '{quoted}' has a shape that nothing could fill: {}",
             shortened(&format!("{shape:?}"))
         )));
@@ -217,26 +220,27 @@ fn read_input(input: Input<'_>, binary: &mut Binary<'_>) -> Result<NamedTensor, 
         (Some(_), Some(_)) => {
             let message =
                 format!("input '{quoted}' has both data and binary_data_size; expected one of them");
-            return Err(invalid(message));
+            return Err(ApiError::invalid_input(message));
         }
-        (None, None) => return Err(invalid(format!("input '{quoted}' has no data"))),
+        (None, None) => return Err(ApiError::invalid_input(format!("input '{quoted}' has no data"))),
         (Some(size), None) => {
             let Some((bytes, rest)) = binary.0.split_at_checked(size) else {
                 let left = binary.0.len();
-                return Err(invalid(format!(
+                return Err(ApiError::invalid_input(format!(
                     "input '{quoted}' announces {size} bytes, and {left} are left after the JSON (whose length is told by the header {HEADER_LENGTH})"
                 )));
             };
             binary.0 = rest;
             binary::read(datatype, count, bytes)
-                .map_err(|error| invalid(format!("input '{quoted}' {error}")))?
+                .map_err(|error| ApiError::invalid_input(format!("input '{quoted}' {error}")))?
         }
         (None, Some(data)) => data::read(datatype, &shape, count, data.get()).map_err(|error| {
             let message = format!("the data of input '{quoted}': {error}");
-            invalid(shortened_to(MAX_QUOTED, &message))
+            ApiError::invalid_input(shortened_to(MAX_QUOTED, &message).into_owned())
         })?,
     };
-    let tensor = Tensor::new(shape, values).map_err(|error| invalid(format!("input '{quoted}': {error}")))?;
+    let tensor = Tensor::new(shape, values)
+        .map_err(|error| ApiError::invalid_input(format!("input '{quoted}': {error}")))?;
     Ok(NamedTensor { name, tensor })
 }
 
@@ -244,14 +248,9 @@ fn datatype_of(name: &str, input: &str) -> Result<Datatype, ApiError> {
     if let Some(datatype) = Datatype::parse(name) {
         return Ok(datatype);
     }
-    if name == "BF16" {
-        return Err(invalid(format!(
-            "input '{input}' has the datatype BF16, which is not supported; send FP32"
-        )));
-    }
     let known = Datatype::ALL.map(Datatype::as_str).join(", ");
     let name = shortened(name);
-    Err(invalid(format!(
+    Err(ApiError::invalid_input(format!(
         "input '{input}' has the datatype '{name}'; expected one of {known}"
     )))
 }
@@ -259,7 +258,7 @@ fn datatype_of(name: &str, input: &str) -> Result<Datatype, ApiError> {
 fn shape_of(shape: &[i64], input: &str) -> Result<Vec<usize>, ApiError> {
     let size = |&size: &i64| {
         usize::try_from(size).map_err(|_| {
-            invalid(format!(
+            ApiError::invalid_input(format!(
                 "input '{input}' has the size {size} in its shape; expected 0 or more"
             ))
         })
@@ -282,7 +281,7 @@ fn requested(Object(output): Object<Output>) -> Result<RequestedOutput, ApiError
 
 fn refuse_shared_memory(region: Option<IgnoredAny>, tensor: &str) -> Result<(), ApiError> {
     region.map_or(Ok(()), |_| {
-        Err(invalid(format!(
+        Err(ApiError::invalid_input(format!(
             "'{tensor}' is in shared memory, which is not supported"
         )))
     })
@@ -323,7 +322,7 @@ pub(super) fn parse_optional<T: DeserializeOwned + Default>(body: &[u8]) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use half::f16;
+    use half::{bf16, f16};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -417,10 +416,6 @@ mod tests {
         for (rest, told) in [
             (r#""datatype": "FP32", "shape": [1]"#, "input 'x' has no data"),
             (
-                r#""datatype": "BF16", "shape": [1], "data": [1]"#,
-                "BF16, which is not supported",
-            ),
-            (
                 r#""datatype": "FLOAT", "shape": [1], "data": [1]"#,
                 "expected one of BOOL",
             ),
@@ -510,6 +505,7 @@ mod tests {
     fn any_values(count: usize) -> impl Strategy<Value = Values> {
         use prop::collection::vec;
         let half = any::<u16>().prop_map(f16::from_bits);
+        let brain = any::<u16>().prop_map(bf16::from_bits);
         let single = any::<f32>().prop_filter("finite", |value| value.is_finite());
         let double = any::<f64>().prop_filter("finite", |value| value.is_finite());
         prop_oneof![
@@ -523,6 +519,7 @@ mod tests {
             vec(any::<i32>(), count).prop_map(Values::I32),
             vec(any::<i64>(), count).prop_map(Values::I64),
             vec(half.prop_filter("finite", |value| value.is_finite()), count).prop_map(Values::F16),
+            vec(brain.prop_filter("finite", |value| value.is_finite()), count).prop_map(Values::BF16),
             vec(single, count).prop_map(Values::F32),
             vec(double, count).prop_map(Values::F64),
             vec(".{0,5}", count).prop_map(Values::Text),
@@ -581,7 +578,7 @@ mod tests {
 
         #[test]
         fn a_request_with_arbitrary_tensors_is_read_or_refused(
-            datatype in 0_usize..13,
+            datatype in 0..Datatype::ALL.len(),
             shape in prop::collection::vec(any::<i64>(), 0..4),
             size in prop::option::of(0_usize..40),
             data in prop::option::of("[\\[\\]0-9,.\"a-]{0,30}"),
@@ -602,7 +599,7 @@ mod tests {
         #[test]
         fn raw_bytes_are_a_tensor_or_an_error(
             bytes in prop::collection::vec(any::<u8>(), 0..64),
-            datatype in 0_usize..13,
+            datatype in 0..Datatype::ALL.len(),
             shape in prop::collection::vec(prop::option::of(0_usize..9), 0..4),
         ) {
             if let Ok(tensor) = parse_raw(&bytes, Datatype::ALL[datatype], &shape) {

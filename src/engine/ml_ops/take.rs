@@ -21,6 +21,7 @@ pub(super) fn take(values: Slice<'_>, positions: &[usize]) -> Values {
         Slice::I32(values) => Values::I32(picked(values, positions)),
         Slice::I64(values) => Values::I64(picked(values, positions)),
         Slice::F16(values) => Values::F16(picked(values, positions)),
+        Slice::BF16(values) => Values::BF16(picked(values, positions)),
         Slice::F32(values) => Values::F32(picked(values, positions)),
         Slice::F64(values) => Values::F64(picked(values, positions)),
         Slice::Text(values) => Values::Text(picked(values, positions)),

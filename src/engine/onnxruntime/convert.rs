@@ -23,6 +23,7 @@ pub(super) fn served_as(datatype: TensorElementType) -> Option<Datatype> {
         TensorElementType::Int32 => Datatype::I32,
         TensorElementType::Int64 => Datatype::I64,
         TensorElementType::Float16 => Datatype::F16,
+        TensorElementType::Bfloat16 => Datatype::BF16,
         TensorElementType::Float32 => Datatype::F32,
         TensorElementType::Float64 => Datatype::F64,
         TensorElementType::String => Datatype::Text,
@@ -44,6 +45,7 @@ pub(super) fn to_value(tensor: Tensor) -> ort::Result<DynValue> {
         Values::I32(values) => numbers(shape, values),
         Values::I64(values) => numbers(shape, values),
         Values::F16(values) => numbers(shape, values),
+        Values::BF16(values) => numbers(shape, values),
         Values::F32(values) => numbers(shape, values),
         Values::F64(values) => numbers(shape, values),
         Values::Text(values) => Ok(RuntimeTensor::from_string_array((shape, values.as_slice()))?.into_dyn()),
@@ -71,6 +73,7 @@ pub(super) fn from_value(output: &ValueRef<'_>) -> Result<Tensor, EngineError> {
         Some(Datatype::I32) => copied(output, Values::I32),
         Some(Datatype::I64) => copied(output, Values::I64),
         Some(Datatype::F16) => copied(output, Values::F16),
+        Some(Datatype::BF16) => copied(output, Values::BF16),
         Some(Datatype::F32) => copied(output, Values::F32),
         Some(Datatype::F64) => copied(output, Values::F64),
         Some(Datatype::Text) => output

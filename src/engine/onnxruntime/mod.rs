@@ -15,14 +15,13 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, ValueType};
 use prost::Message;
-use tract_onnx::pb::ModelProto;
 
 pub use self::library::{LibraryError, load_library};
 use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
 use super::probe::{self, Found};
 use super::rows::{Padding, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph};
+use super::{Engine, EngineError, Graph, file};
 use crate::model::dictionary::Dictionary;
 use crate::model::engine_choice::RuntimeLibrary;
 use crate::model::signature::{Signature, TensorSpec};
@@ -56,11 +55,9 @@ pub(super) fn load(path: &Path, library: &RuntimeLibrary) -> Result<Arc<dyn Grap
 fn open(path: &Path, threads: usize) -> Result<(Session, Dissolved), EngineError> {
     let path = path.canonicalize()?;
     let folder = path.parent().unwrap_or(&path);
-    // Read, not mapped, like the other engine: a mapped file that someone cuts off kills the process.
-    let mut file = std::fs::read(&path)?;
-    let mut model =
-        ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
-    inspect(&model, folder)?;
+    let mut file = file::read(&path)?;
+    let mut model = file::decode(&file)?;
+    inspect(&mut model, folder)?;
     let dissolved = dissolve(&mut model, &file)?;
     if dissolved.is_changed {
         file = model.encode_to_vec();

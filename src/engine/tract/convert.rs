@@ -6,7 +6,7 @@ use tract_onnx::tract_hir::internal::TractResult;
 
 use super::text_of;
 use crate::engine::EngineError;
-use crate::model::tensor::{Datatype, Tensor, Values, with_values};
+use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// The type in which values of tract's `datatype` are served; none where they cannot be.
 pub(super) fn served_as(datatype: DatumType) -> Option<Datatype> {
@@ -42,7 +42,8 @@ pub(super) fn datum_type(datatype: Datatype) -> DatumType {
         Datatype::I32 => DatumType::I32,
         Datatype::I64 => DatumType::I64,
         Datatype::F16 => DatumType::F16,
-        Datatype::F32 => DatumType::F32,
+        // tract has no BF16; every value of it is one of F32.
+        Datatype::F32 | Datatype::BF16 => DatumType::F32,
         Datatype::F64 => DatumType::F64,
         Datatype::Text => DatumType::String,
     }
@@ -78,8 +79,26 @@ fn convert(tensor: Tensor, datatype: DatumType) -> TractResult<TValue> {
 /// `tensor` in tract's own type for its values.
 pub(super) fn into_tract(tensor: Tensor) -> TractResult<TractTensor> {
     let shape = tensor.shape().to_vec();
-    Ok(with_values!(tensor.into_values(),
-        values => ArrayD::from_shape_vec(shape, values)?.into()))
+    match tensor.into_values() {
+        Values::Bool(values) => array(shape, values),
+        Values::U8(values) => array(shape, values),
+        Values::U16(values) => array(shape, values),
+        Values::U32(values) => array(shape, values),
+        Values::U64(values) => array(shape, values),
+        Values::I8(values) => array(shape, values),
+        Values::I16(values) => array(shape, values),
+        Values::I32(values) => array(shape, values),
+        Values::I64(values) => array(shape, values),
+        Values::F16(values) => array(shape, values),
+        Values::F32(values) => array(shape, values),
+        Values::F64(values) => array(shape, values),
+        Values::Text(values) => array(shape, values),
+        Values::BF16(values) => array(shape, values.into_iter().map(f32::from).collect()),
+    }
+}
+
+fn array<T: Datum>(shape: Vec<usize>, values: Vec<T>) -> TractResult<TractTensor> {
+    Ok(ArrayD::from_shape_vec(shape, values)?.into())
 }
 
 /// An output of tract as a tensor of ours.
@@ -105,7 +124,9 @@ fn values_of(tensor: &TractTensor) -> TractResult<Values> {
         Some(Datatype::F32) => Values::F32(copied(tensor)?),
         Some(Datatype::F64) => Values::F64(copied(tensor)?),
         Some(Datatype::Text) => Values::Text(copied(tensor)?),
-        None => tract_onnx::tract_hir::internal::bail!("an output has the element type {datatype:?}"),
+        Some(Datatype::BF16) | None => {
+            tract_onnx::tract_hir::internal::bail!("an output has the element type {datatype:?}")
+        }
     })
 }
 

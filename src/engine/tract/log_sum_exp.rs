@@ -7,10 +7,17 @@
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
-/// Takes the maximum out of every ReduceLogSumExp of `graph` and puts it back.
+/// Takes the maximum out of every ReduceLogSumExp of `graph`, and of the graphs within its nodes, and puts it back.
 pub(super) fn stabilise(graph: &mut GraphProto) {
     let nodes = std::mem::take(&mut graph.node);
-    for node in nodes {
+    for mut node in nodes {
+        for attribute in &mut node.attribute {
+            attribute
+                .g
+                .iter_mut()
+                .chain(&mut attribute.graphs)
+                .for_each(stabilise);
+        }
         if node.op_type == "ReduceLogSumExp" && node.domain.is_empty() && !node.input.is_empty() {
             graph.node.extend(stable(&node));
         } else {

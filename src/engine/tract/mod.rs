@@ -15,7 +15,6 @@ mod text_vectorizer;
 use std::path::Path;
 use std::sync::Arc;
 
-use prost::Message;
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, InferenceModelExt, TypedModel};
@@ -26,7 +25,7 @@ use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
 use super::probe::Probed;
 use super::rows::{Padding, buckets, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, probe};
+use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, file, probe};
 use crate::model::dictionary::Dictionary;
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
@@ -54,14 +53,12 @@ pub(super) struct TractGraph {
 impl TractGraph {
     /// Reads the ONNX file at `path`, and weights that lie beside it.
     pub(super) fn load(path: &Path, options: &LoadOptions) -> Result<Self, EngineError> {
-        // Read, not mapped: a mapped file that someone cuts off kills the process.
-        let file = std::fs::read(path)?;
+        let file = file::read(path)?;
         let file_bytes = file.len() as u64;
+        let mut proto = file::decode(&file)?;
         let reader = operators::reader();
-        let mut proto =
-            ModelProto::decode(file.as_slice()).map_err(|error| EngineError::Malformed(error.to_string()))?;
         let folder = path.canonicalize()?;
-        inspect(&proto, folder.parent().unwrap_or(&folder))?;
+        inspect(&mut proto, folder.parent().unwrap_or(&folder))?;
         let Dissolved {
             classes,
             dictionaries,

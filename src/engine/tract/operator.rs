@@ -253,7 +253,7 @@ fn view(tensor: &TractTensor) -> TractResult<View<'_>> {
         Some(Datatype::F32) => Slice::F32(plain.as_slice()?),
         Some(Datatype::F64) => Slice::F64(plain.as_slice()?),
         Some(Datatype::Text) => Slice::Text(plain.as_slice()?),
-        None => bail!("no operator takes {:?}", tensor.datum_type()),
+        Some(Datatype::BF16) | None => bail!("no operator takes {:?}", tensor.datum_type()),
     };
     Ok(View {
         shape: tensor.shape(),

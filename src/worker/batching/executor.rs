@@ -1,7 +1,6 @@
 //! The work of an engine thread, and the promise that each request gets exactly its own rows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -76,7 +75,7 @@ impl Executor {
             inputs.push(Tensor::stack(&parts)?);
         }
         let input = begun.elapsed();
-        let (outputs, infer) = self.run_engine(inputs)?;
+        let (outputs, run) = self.run_engine(inputs)?;
         let begun = Instant::now();
         let mut start = 0;
         let mut answers = Vec::with_capacity(batch.len());
@@ -91,7 +90,7 @@ impl Executor {
             start += rows;
         }
         let output = begun.elapsed();
-        let times = RunTimes { input, infer, output };
+        let times = RunTimes { input, output, ..run };
         self.statistics.ran(start, times);
         self.statistics.computed(batch.len(), start, times);
         Ok(answers)
@@ -121,11 +120,7 @@ impl Executor {
 
     fn run_whole(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let rows = inputs.first().map_or(0, Tensor::rows);
-        let (outputs, infer) = self.run_engine(inputs)?;
-        let times = RunTimes {
-            infer,
-            ..RunTimes::default()
-        };
+        let (outputs, times) = self.run_engine(inputs)?;
         self.statistics.ran(rows, times);
         self.statistics.computed(1, rows, times);
         Ok(outputs)
@@ -146,13 +141,9 @@ impl Executor {
             }
             let count = self.limits.max_rows.min(rows - start);
             let piece = |input: &Tensor| input.slice_rows(start, count);
-            let (outputs, infer) = self.run_engine(inputs.iter().map(piece).collect())?;
-            let times = RunTimes {
-                infer,
-                ..RunTimes::default()
-            };
+            let (outputs, times) = self.run_engine(inputs.iter().map(piece).collect())?;
             self.statistics.ran(count, times);
-            total.infer += infer;
+            total.infer += times.infer;
             if whole.is_empty() {
                 whole = outputs;
                 continue;
@@ -166,13 +157,16 @@ impl Executor {
     }
 
     /// One run of the engine, measured, its panics contained and its rows counted.
-    fn run_engine(&mut self, inputs: Vec<Tensor>) -> Result<(Vec<Tensor>, Duration), EngineError> {
+    fn run_engine(&mut self, inputs: Vec<Tensor>) -> Result<(Vec<Tensor>, RunTimes), EngineError> {
         let expected = inputs.first().map_or(0, Tensor::rows);
         self.metrics.batch_rows.observe(expected as f64);
         let begun = Instant::now();
         let outcome = contain_panics(|| self.engine.run(inputs));
-        let took = begun.elapsed();
-        self.metrics.inference_seconds.observe(took.as_secs_f64());
+        let times = RunTimes {
+            infer: begun.elapsed(),
+            ..RunTimes::default()
+        };
+        self.metrics.inference_seconds.observe(times.infer.as_secs_f64());
         if matches!(outcome, Err(EngineError::Panicked(_))) {
             // Whatever state the panic left behind goes with the old engine.
             self.engine = Arc::clone(&self.graph).engine();
@@ -180,7 +174,7 @@ impl Executor {
         let outputs = outcome?;
         let wrong = outputs.iter().position(|output| output.rows() != expected);
         match wrong {
-            None => Ok((outputs, took)),
+            None => Ok((outputs, times)),
             Some(output) => Err(EngineError::RowCount {
                 output,
                 expected,

@@ -14,12 +14,32 @@ pub(super) struct Queue<T> {
     /// Something was pushed, or the queue was closed.
     changed: Condvar,
     capacity: usize,
-    depth: IntGauge,
 }
 
 struct State<T> {
     entries: VecDeque<T>,
+    depth: ShownDepth,
     is_closed: bool,
+}
+
+/// What this queue has added to a gauge, which it shares with the queue of the version whose place it takes.
+struct ShownDepth {
+    gauge: IntGauge,
+    shown: i64,
+}
+
+impl ShownDepth {
+    fn show(&mut self, length: usize) {
+        let length = i64::try_from(length).unwrap_or(i64::MAX);
+        self.gauge.add(length - self.shown);
+        self.shown = length;
+    }
+}
+
+impl Drop for ShownDepth {
+    fn drop(&mut self) {
+        self.gauge.sub(self.shown);
+    }
 }
 
 /// Why something was not queued.
@@ -32,17 +52,19 @@ pub(crate) enum Refusal {
 }
 
 impl<T: Waiting> Queue<T> {
-    /// An empty queue; `depth` always shows its length.
+    /// An empty queue; as long as it lives, its length is part of `depth`.
     pub(super) fn new(capacity: usize, depth: IntGauge) -> Self {
-        depth.set(0);
         Self {
             state: Mutex::new(State {
                 entries: VecDeque::new(),
+                depth: ShownDepth {
+                    gauge: depth,
+                    shown: 0,
+                },
                 is_closed: false,
             }),
             changed: Condvar::new(),
             capacity,
-            depth,
         }
     }
 
@@ -55,7 +77,7 @@ impl<T: Waiting> Queue<T> {
             return Err(Refusal::Full);
         }
         enqueue(&mut state.entries, entry);
-        self.show_depth(&state);
+        state.show_depth();
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -71,7 +93,7 @@ impl<T: Waiting> Queue<T> {
             let has_something =
                 !collected.batch.is_empty() || !collected.expired.is_empty() || !collected.left.is_empty();
             if has_something {
-                self.show_depth(&state);
+                state.show_depth();
                 if !state.entries.is_empty() {
                     // What is left over may be for another engine that sleeps.
                     self.changed.notify_one();
@@ -102,14 +124,15 @@ impl<T: Waiting> Queue<T> {
         self.lock().entries.len()
     }
 
-    fn show_depth(&self, state: &State<T>) {
-        self.depth
-            .set(i64::try_from(state.entries.len()).unwrap_or(i64::MAX));
-    }
-
     /// Nothing that runs under the lock leaves the state half-changed, so that a panic there does no harm.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn show_depth(&mut self) {
+        self.depth.show(self.entries.len());
     }
 }
 
@@ -150,8 +173,12 @@ mod tests {
         max_delay: Duration::ZERO,
     };
 
+    fn gauge() -> IntGauge {
+        IntGauge::new("depth", "depth").unwrap()
+    }
+
     fn queue(capacity: usize) -> Arc<Queue<Entry>> {
-        Arc::new(Queue::new(capacity, IntGauge::new("depth", "depth").unwrap()))
+        Arc::new(Queue::new(capacity, gauge()))
     }
 
     fn push(queue: &Queue<Entry>, id: usize) -> Result<(), Refusal> {
@@ -160,13 +187,31 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_shows_its_depth() {
-        let queue = queue(2);
+        let depth = gauge();
+        let queue = Queue::new(2, depth.clone());
         push(&queue, 0).unwrap();
         push(&queue, 1).unwrap();
         assert_eq!(push(&queue, 2), Err(Refusal::Full));
-        assert_eq!(queue.depth.get(), 2);
+        assert_eq!(depth.get(), 2);
         assert_eq!(queue.take(NATURAL).unwrap().batch.len(), 2);
-        assert_eq!(queue.depth.get(), 0);
+        assert_eq!(depth.get(), 0);
+    }
+
+    #[test]
+    fn two_queues_of_one_version_show_what_waits_in_both() {
+        let depth = gauge();
+        let old = Queue::new(4, depth.clone());
+        push(&old, 0).unwrap();
+        push(&old, 1).unwrap();
+        let new = Queue::new(4, depth.clone());
+        assert_eq!(depth.get(), 2, "what waits in the old one is still there");
+        push(&new, 2).unwrap();
+        assert_eq!(depth.get(), 3);
+        old.take(NATURAL).unwrap();
+        assert_eq!(depth.get(), 1);
+        drop(old);
+        drop(new);
+        assert_eq!(depth.get(), 0, "nobody will take what was left");
     }
 
     #[test]

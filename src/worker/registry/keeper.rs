@@ -130,7 +130,7 @@ impl Keeper {
                 return;
             }
             if self.next_look.is_some_and(|at| at <= Instant::now()) {
-                self.look();
+                self.look(&registry);
             }
             self.act(&registry);
             self.answer();
@@ -199,8 +199,10 @@ impl Keeper {
     }
 
     /// Scans the repository and takes in what changed.
-    fn look(&mut self) {
+    fn look(&mut self, registry: &Registry) {
         let scanned = self.scan();
+        let outcome = if scanned.is_some() { "taken" } else { "refused" };
+        registry.metrics.scans.with_label_values(&[outcome]).inc();
         let now = Instant::now();
         self.last_look = Some(now);
         self.next_look = Some(now + self.config.repository.poll_interval);

@@ -13,14 +13,13 @@ use crate::api::v2::metadata::{
     LIVE, ModelConfig, ModelMetadata, ModelNames, ModelReady, PLATFORM, READY, SERVER, TensorConfig,
 };
 use crate::api::v2::statistics::Statistics;
-use crate::http::reply::{json, json_bytes};
+use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::Datatype;
 use crate::worker::Worker;
 use crate::worker::handlers::check_ready;
 use crate::worker::predict::Target;
 use crate::worker::registry::Slot;
-use crate::worker::router::unreadable_path;
 use crate::worker::served::Served;
 
 type TargetPath = Result<Path<Target>, PathRejection>;
@@ -53,11 +52,7 @@ pub(super) async fn models(State(worker): State<Arc<Worker>>) -> Response {
 pub(super) async fn model(State(worker): State<Arc<Worker>>, path: TargetPath) -> Result<Response, ApiError> {
     let served = find(&worker, path)?;
     let signature = &served.schema.signature;
-    let entry = |spec: &TensorSpec| TensorEntry {
-        name: spec.name.clone(),
-        datatype: spec.datatype.to_string(),
-        shape: client_shape(spec, signature),
-    };
+    let entry = |spec: &TensorSpec| TensorEntry::new(spec, client_shape(spec, signature));
     Ok(json(&ModelMetadata {
         name: served.model.to_string(),
         versions: ready_versions(&worker, &served.model),

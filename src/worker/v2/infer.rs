@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 
 use super::{inputs, outputs};
-use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error::ApiError;
 use crate::api::v2::HEADER_LENGTH;
 use crate::api::v2::request::{InferBody, InferRequest, Parameters, parse};
 use crate::api::v2::response::Written;
@@ -86,7 +86,7 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
     length.map(Some).ok_or_else(|| {
         let message =
             format!("{HEADER_LENGTH} takes the number of bytes of JSON in the body; found {header:?}");
-        ApiError::new(ErrorCode::InvalidInput, message)
+        ApiError::invalid_input(message)
     })
 }
 

@@ -1,7 +1,7 @@
 //! The inputs of a request, held against the signature of the version that it is for.
 
 use crate::api::datum::shortened;
-use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error::ApiError;
 use crate::api::v2::request::{NamedTensor, parse_raw};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::Tensor;
@@ -17,21 +17,21 @@ pub(super) fn arrange(
     for NamedTensor { name, tensor } in inputs {
         let Some(position) = signature.inputs.iter().position(|spec| spec.name == name) else {
             let (name, known) = (shortened(&name), names(&signature.inputs));
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "unexpected inference input '{name}' for model '{model}'; its inputs are {known}"
             )));
         };
         check(&signature.inputs[position], &tensor, model, signature)?;
         if found[position].replace(tensor).is_some() {
             let name = shortened(&name);
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "inference input '{name}' for model '{model}' is given twice"
             )));
         }
     }
     if let Some(missing) = found.iter().position(Option::is_none) {
         let (missing, known) = (&signature.inputs[missing].name, names(&signature.inputs));
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "inference input '{missing}' for model '{model}' is missing; its inputs are {known}"
         )));
     }
@@ -47,7 +47,7 @@ pub(super) fn arrange(
 pub(super) fn only(bytes: &[u8], model: &str, signature: &Signature) -> Result<NamedTensor, ApiError> {
     let [spec] = signature.inputs.as_slice() else {
         let count = signature.inputs.len();
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "a raw request is for models with one input; model '{model}' has {count}"
         )));
     };
@@ -62,7 +62,7 @@ pub(super) fn only(bytes: &[u8], model: &str, signature: &Signature) -> Result<N
 fn check(spec: &TensorSpec, tensor: &Tensor, model: &str, signature: &Signature) -> Result<(), ApiError> {
     let name = &spec.name;
     if tensor.datatype() != spec.datatype {
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "inference input '{name}' data-type is '{}', model expects '{}'",
             tensor.datatype(),
             spec.datatype
@@ -73,16 +73,15 @@ fn check(spec: &TensorSpec, tensor: &Tensor, model: &str, signature: &Signature)
     let shape = tensor.shape();
     if shape.len() != expected.len() || !shape.iter().zip(&expected).all(fits) {
         let shape = format!("{shape:?}");
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "unexpected shape for input '{name}' for model '{model}': expected {expected:?}, got {}",
             shortened(&shape)
         )));
     }
     // An empty tensor has sizes that no bytes stand for, and a graph could fill them.
     if shape.contains(&0) {
-        return Err(invalid(format!(
-            "input '{name}' for model '{model}' is empty: its shape is {:?}",
-            tensor.shape()
+        return Err(ApiError::invalid_input(format!(
+            "input '{name}' for model '{model}' is empty: its shape is {shape:?}; expected 1 or more along every axis"
         )));
     }
     Ok(())
@@ -92,13 +91,13 @@ fn check_rows(tensors: &[Tensor], signature: &Signature) -> Result<(), ApiError>
     let rows = tensors.first().map_or(0, Tensor::rows);
     if let Some(other) = tensors.iter().position(|tensor| tensor.rows() != rows) {
         let (first, second) = (&signature.inputs[0].name, &signature.inputs[other].name);
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "inputs '{first}' and '{second}' have {rows} and {} rows; expected as many of each",
             tensors[other].rows()
         )));
     }
     if rows > MAX_ROWS {
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "the inputs have {rows} rows; one request takes at most {MAX_ROWS}"
         )));
     }
@@ -107,8 +106,7 @@ fn check_rows(tensors: &[Tensor], signature: &Signature) -> Result<(), ApiError>
 
 /// The shape as clients see it: -1 where a size is free. Axis 0 takes any number of rows wherever it counts them.
 pub(super) fn client_shape(spec: &TensorSpec, signature: &Signature) -> Vec<i64> {
-    let size = |size: &Option<usize>| size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
-    let mut shape: Vec<i64> = spec.shape.iter().map(size).collect();
+    let mut shape = spec.written_shape();
     if signature.batch.has_axis()
         && let Some(rows) = shape.first_mut()
     {
@@ -121,10 +119,6 @@ pub(super) fn client_shape(spec: &TensorSpec, signature: &Signature) -> Vec<i64>
 pub(super) fn names(specs: &[TensorSpec]) -> String {
     let names: Vec<String> = specs.iter().map(|spec| format!("'{}'", spec.name)).collect();
     names.join(", ")
-}
-
-fn invalid(message: String) -> ApiError {
-    ApiError::new(ErrorCode::InvalidInput, message)
 }
 
 #[cfg(test)]

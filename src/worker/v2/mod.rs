@@ -10,11 +10,18 @@ mod repository;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::middleware::from_fn;
+use axum::routing::{MethodRouter, get, post};
 
 use self::infer::V2;
 use super::Worker;
 use super::router::predict_by_path;
+use crate::http::compression::compress_answer;
+
+/// Clients of Triton have their answers compressed by asking for it.
+fn infer() -> MethodRouter<Arc<Worker>> {
+    post(predict_by_path::<V2>).layer(from_fn(compress_answer))
+}
 
 /// Every route of the protocol.
 pub(super) fn routes() -> Router<Arc<Worker>> {
@@ -39,7 +46,7 @@ pub(super) fn routes() -> Router<Arc<Worker>> {
             .route(&format!("{model}/ready"), get(handlers::model_ready))
             .route(&format!("{model}/config"), get(handlers::model_config))
             .route(&format!("{model}/stats"), get(handlers::model_statistics))
-            .route(&format!("{model}/infer"), post(predict_by_path::<V2>));
+            .route(&format!("{model}/infer"), infer());
     }
     routes
 }

@@ -41,19 +41,19 @@ pub(super) fn choose(
         let name = shortened(&output.name);
         let Some(position) = signature.outputs.iter().position(|spec| spec.name == output.name) else {
             let known = names(&signature.outputs);
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "unexpected inference output '{name}' for model '{model}'; its outputs are {known}"
             )));
         };
         if chosen.iter().any(|other| other.position == position) {
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "output '{name}' for model '{model}' is asked for twice"
             )));
         }
         let classification = output.classification.filter(|&count| count > 0);
         let datatype = signature.outputs[position].datatype;
         if classification.is_some() && matches!(datatype, Datatype::Text | Datatype::Bool) {
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "output '{name}' for model '{model}' is {datatype}; classification is for numbers"
             )));
         }
@@ -138,10 +138,6 @@ fn labels_of(served: &Served, position: usize) -> &[String] {
         } if *probabilities == position => classes,
         _ => &[],
     }
-}
-
-fn invalid(message: String) -> ApiError {
-    ApiError::new(ErrorCode::InvalidInput, message)
 }
 
 #[cfg(test)]

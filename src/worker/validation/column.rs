@@ -1,10 +1,10 @@
 //! The values of one input of a request, as they gather row by row.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::Validation;
 use super::dictionary::push_members;
-use super::refusal::{Place, invalid, no_object, ragged};
+use super::refusal::{Place, no_object, ragged};
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
 use crate::model::dictionary::Dictionary;
@@ -67,7 +67,7 @@ impl<'a> Column<'a> {
         // The first row has settled every axis.
         let sizes = self.row_shape.into_iter().map(|size| size.unwrap_or(0));
         let shape = std::iter::once(rows).chain(sizes).collect();
-        Tensor::new(shape, self.values).map_err(|error| invalid(error.to_string()))
+        Tensor::new(shape, self.values).map_err(|error| ApiError::invalid_input(error.to_string()))
     }
 }
 
@@ -103,7 +103,7 @@ impl Validation<'_> {
                 return Err(self.wrong_length(place, items.len(), expected, &Names::default()));
             }
         } else if items.is_empty() {
-            return Err(invalid(format!(
+            return Err(ApiError::invalid_input(format!(
                 "{place} is an empty list; expected 1 value or more"
             )));
         }
@@ -130,16 +130,8 @@ pub(super) fn push(
     column: &mut Column<'_>,
 ) -> Result<(), ApiError> {
     let taken = match (&mut column.values, datum) {
-        (Values::F16(values), &Datum::Float(number)) => {
-            let half = f16::from_f64(number);
-            values.push(half);
-            half.is_finite()
-        }
-        (Values::F16(values), &Datum::Int(number)) => {
-            let half = f16::from_f64(number as f64);
-            values.push(half);
-            half.is_finite()
-        }
+        (Values::F16(values), number) => push_half(number, values, f16::from_f64, f16::is_finite),
+        (Values::BF16(values), number) => push_half(number, values, bf16::from_f64, bf16::is_finite),
         (Values::F32(values), &Datum::Float(number)) => {
             let single = number as f32;
             values.push(single);
@@ -182,10 +174,27 @@ pub(super) fn push(
     }
     let feature = feature.map(|name| format!(" ({name})")).unwrap_or_default();
     let expected = expected(column.values.datatype());
-    Err(invalid(format!(
+    Err(ApiError::invalid_input(format!(
         "{place}{feature} is {}; expected {expected}",
         datum.describe()
     )))
+}
+
+/// Adds a number that is in the range of a half float; says whether it was.
+fn push_half<T: Copy>(
+    datum: &Datum<'_>,
+    values: &mut Vec<T>,
+    half_of: fn(f64) -> T,
+    is_finite: fn(T) -> bool,
+) -> bool {
+    let number = match *datum {
+        Datum::Float(number) => number,
+        Datum::Int(number) => number as f64,
+        _ => return false,
+    };
+    let half = half_of(number);
+    values.push(half);
+    is_finite(half)
 }
 
 /// Adds a number that is whole and in range; says whether it was.
@@ -211,18 +220,8 @@ fn whole(number: f64) -> Option<i64> {
 
 const fn expected(datatype: Datatype) -> &'static str {
     match datatype {
-        Datatype::Bool => "true or false",
-        Datatype::U8 => "a whole number from 0 to 255",
-        Datatype::U16 => "a whole number from 0 to 65535",
-        Datatype::U32 => "a whole number from 0 to 4294967295",
+        // Larger ones come as floats.
         Datatype::U64 => "a whole number from 0 to 9223372036854775807",
-        Datatype::I8 => "a whole number from -128 to 127",
-        Datatype::I16 => "a whole number from -32768 to 32767",
-        Datatype::I32 => "a whole number of 32 bits",
-        Datatype::I64 => "a whole number of 64 bits",
-        Datatype::F16 => "a number in the range of 16-bit floats",
-        Datatype::F32 => "a number in the range of 32-bit floats",
-        Datatype::F64 => "a number",
-        Datatype::Text => "a text",
+        _ => datatype.value_in_words(),
     }
 }

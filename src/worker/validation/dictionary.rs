@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::column::{Column, push};
-use super::refusal::{Place, invalid};
+use super::refusal::Place;
 use crate::api::datum::{Datum, shortened};
 use crate::api::error::ApiError;
 use crate::model::dictionary::{Dictionary, KeyError, integer};
@@ -36,7 +36,7 @@ fn push_columns(
     column: &mut Column<'_>,
 ) -> Result<(), ApiError> {
     if column.len() + width > MAX_VALUES {
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "{place} is one row too many: the model has {width} keys, and one request takes at most {MAX_VALUES} values"
         )));
     }
@@ -78,7 +78,7 @@ fn push_ascending(
         return Err(twice(place, &pair[1].1.0));
     }
     if keyed.is_empty() {
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "{place} is an empty object; expected 1 key or more"
         )));
     }
@@ -105,7 +105,7 @@ fn push_value(
     };
     if !single.is_finite() {
         let found = value.describe();
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "{place} is {found}; expected a number in the range of 32-bit floats"
         )));
     }
@@ -114,12 +114,12 @@ fn push_value(
 
 fn no_key(place: Place<'_>, name: &str, error: KeyError) -> ApiError {
     let name = shortened(name);
-    invalid(format!("{place} has the key {name:?}; {error}"))
+    ApiError::invalid_input(format!("{place} has the key {name:?}; {error}"))
 }
 
 fn twice(place: Place<'_>, name: &str) -> ApiError {
     let name = shortened(name);
-    invalid(format!("{place} gives {name} twice"))
+    ApiError::invalid_input(format!("{place} gives {name} twice"))
 }
 
 #[cfg(test)]

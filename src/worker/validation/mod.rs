@@ -11,7 +11,7 @@ mod refusal;
 use std::borrow::Cow;
 
 use self::column::{Column, is_scalar, push};
-use self::refusal::{Place, invalid};
+use self::refusal::Place;
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
 use crate::model::schema::{Layout, Names, Schema};
@@ -23,11 +23,11 @@ pub const MAX_ROWS: usize = 10_000;
 /// The input tensors of a request, one row of each for every row of `inputs`, in order.
 pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<Vec<Tensor>, ApiError> {
     if inputs.is_empty() {
-        return Err(invalid("inputs has no rows; expected at least 1"));
+        return Err(ApiError::invalid_input("inputs has no rows; expected at least 1"));
     }
     if inputs.len() > MAX_ROWS {
         let rows = inputs.len();
-        return Err(invalid(format!(
+        return Err(ApiError::invalid_input(format!(
             "inputs has {rows} rows; one request takes at most {MAX_ROWS}"
         )));
     }
@@ -105,7 +105,7 @@ impl Validation<'_> {
                 return Err(self.unknown_feature(place, name, names));
             };
             if values[position].replace(value).is_some() {
-                return Err(invalid(format!("{place} gives {name} twice")));
+                return Err(ApiError::invalid_input(format!("{place} gives {name} twice")));
             }
         }
         if values.iter().any(Option::is_none) {
@@ -352,6 +352,7 @@ mod tests {
             (Datatype::I16, "[-32768, 32767]", "[32768]"),
             (Datatype::I32, "[-2147483648, 2147483647]", "[2147483648]"),
             (Datatype::F16, "[0.5, 65504]", "[65536]"),
+            (Datatype::BF16, "[0.5, 3.3e38]", "[3.4e38]"),
             (Datatype::F32, "[0.5, 1e38]", "[1e39]"),
             (Datatype::Bool, "[true, false]", "[1]"),
         ] {

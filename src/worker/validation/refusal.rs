@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::Validation;
 use crate::api::datum::{Datum, shortened};
-use crate::api::error::{ApiError, ErrorCode};
+use crate::api::error::ApiError;
 use crate::model::dictionary::{Dictionary, Keys};
 use crate::model::schema::Names;
 
@@ -12,10 +12,6 @@ use crate::model::schema::Names;
 const LISTED_NAMES: usize = 8;
 /// How alike an unknown feature must be to one that exists to be taken for a misspelling of it.
 const MISSPELLING: f64 = 0.8;
-
-pub(super) fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(ErrorCode::InvalidInput, message.into())
-}
 
 /// Where in a request a value stands. Written only when something is wrong with it.
 #[derive(Clone, Copy)]
@@ -44,7 +40,7 @@ impl Validation<'_> {
         names: &Names,
     ) -> ApiError {
         let takes = self.takes(expected, names);
-        invalid(format!("{place} has {}; {takes}", values(found)))
+        ApiError::invalid_input(format!("{place} has {}; {takes}", values(found)))
     }
 
     pub(super) fn wrong_kind(
@@ -60,7 +56,7 @@ impl Validation<'_> {
         } else {
             "a row is a list of them, or an object by their names"
         };
-        invalid(format!("{place} is {}; {takes}; {form}", found.describe()))
+        ApiError::invalid_input(format!("{place} is {}; {takes}; {form}", found.describe()))
     }
 
     pub(super) fn unknown_feature(&self, place: Place<'_>, name: &str, names: &Names) -> ApiError {
@@ -69,12 +65,12 @@ impl Validation<'_> {
             |near| format!("did you mean {near}?"),
         );
         let name = shortened(name);
-        invalid(format!("{place} has the unknown feature {name:?}; {hint}"))
+        ApiError::invalid_input(format!("{place} has the unknown feature {name:?}; {hint}"))
     }
 
     pub(super) fn missing_features(&self, place: Place<'_>, missing: &[String], names: &Names) -> ApiError {
         let takes = self.takes(names.ordered().len(), names);
-        invalid(format!("{place} lacks {}; {takes}", listed(missing)))
+        ApiError::invalid_input(format!("{place} lacks {}; {takes}", listed(missing)))
     }
 
     pub(super) fn no_list(&self, place: Place<'_>, found: &Datum<'_>, expected: Option<usize>) -> ApiError {
@@ -82,7 +78,7 @@ impl Validation<'_> {
             || "a list".to_owned(),
             |count| format!("a list of {}", values(count)),
         );
-        invalid(format!(
+        ApiError::invalid_input(format!(
             "{place} is {}; model {} takes {expected} there",
             found.describe(),
             self.model
@@ -106,14 +102,14 @@ pub(super) fn no_object(place: Place<'_>, found: &Datum<'_>, dictionary: &Dictio
         _ => "whole numbers",
     };
     let found = found.describe();
-    invalid(format!(
+    ApiError::invalid_input(format!(
         "{place} is {found}; expected an object from {keys} to values"
     ))
 }
 
 /// Lists of one request whose lengths are free, and differ.
 pub(super) fn ragged(place: Place<'_>, found: usize, before: usize) -> ApiError {
-    invalid(format!(
+    ApiError::invalid_input(format!(
         "{place} has {}; the list before it has {before}: rows of one request have one shape",
         values(found)
     ))

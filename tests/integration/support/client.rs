@@ -66,6 +66,19 @@ impl Client {
         self.try_send(request).await.expect("a request is answered")
     }
 
+    /// The same, with these headers in place of what was there under their names.
+    pub(crate) async fn send_with(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        headers: &[(&'static str, &str)],
+    ) -> Answer {
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).expect("tests send valid headers");
+            request.headers_mut().insert(*name, value);
+        }
+        self.send(request).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path, "")).await
     }
@@ -91,10 +104,7 @@ impl Client {
 
     /// The same, with one more header.
     pub(crate) async fn predict_with(&self, name: &'static str, value: &str) -> Answer {
-        let mut request = self.prediction();
-        let value = HeaderValue::from_str(value).expect("tests send valid headers");
-        request.headers_mut().append(name, value);
-        self.send(request).await
+        self.send_with(self.prediction(), &[(name, value)]).await
     }
 
     /// Asks for so many predictions one after the other, and gives who answered each.
@@ -145,6 +155,23 @@ impl Answer {
         assert_eq!(
             body["error"].as_object().map(serde_json::Map::len),
             Some(3),
+            "{body}"
+        );
+        assert_eq!(self.header("content-type"), "application/json");
+        self
+    }
+
+    /// It must be an error of this status and code, in the shape of the Open Inference Protocol.
+    #[track_caller]
+    pub(crate) fn assert_v2_error(&self, status: u16, code: &str) -> &Self {
+        let body = self.json();
+        assert_eq!(
+            (self.status.as_u16(), self.header("x-millrace-error")),
+            (status, code),
+            "{body}"
+        );
+        assert!(
+            body["error"].is_string() && body.as_object().map(serde_json::Map::len) == Some(1),
             "{body}"
         );
         assert_eq!(self.header("content-type"), "application/json");

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use super::client::Client;
 use super::fake_worker::FakeWorker;
 use super::wait::until;
+use super::worker::TestWorker;
 
 /// Quick probes, so that no test waits for them long; connections that no test should miss.
 const DEFAULTS: &str = r#"
@@ -47,16 +48,20 @@ impl Setup {
     }
 
     pub(crate) fn weighted(workers: &[(&FakeWorker, u32)]) -> Self {
-        let entry = |(worker, weight): &(&FakeWorker, u32)| {
-            format!(
-                "[[gateway.workers]]\nid = \"{}\"\nurl = \"http://{}\"\nweight = {weight}\n",
-                worker.id, worker.address
-            )
-        };
+        let entry = |(worker, weight): &(&FakeWorker, u32)| entry(worker.id, worker.address, *weight);
+        Self::with_entries(&workers.iter().map(entry).collect::<Vec<_>>())
+    }
+
+    /// In front of a worker that really runs models.
+    pub(crate) fn before(worker: &TestWorker) -> Self {
+        Self::with_entries(&[entry("a", worker.address, 1)])
+    }
+
+    fn with_entries(entries: &[String]) -> Self {
         Self {
             layers: Layers::new(),
-            workers: workers.iter().map(entry).collect(),
-            count: workers.len(),
+            workers: entries.concat(),
+            count: entries.len(),
         }
     }
 
@@ -102,6 +107,10 @@ impl Setup {
             admin_drain,
         }
     }
+}
+
+fn entry(id: &str, address: SocketAddr, weight: u32) -> String {
+    format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{address}\"\nweight = {weight}\n")
 }
 
 impl TestGateway {

@@ -10,6 +10,7 @@ use tract_onnx::pb::{
 
 pub(crate) const FLOAT: DataType = DataType::Float;
 pub(crate) const INT64: DataType = DataType::Int64;
+pub(crate) const TEXT: DataType = DataType::String;
 
 /// Long enough for a test to see a run going on, short enough to wait for.
 const SLOW_STEPS: usize = 60;
@@ -82,6 +83,27 @@ impl Graph {
     }
 
     /// The bytes of `model.onnx`.
+    /// An If, with a graph for either case; each puts out one value.
+    pub(crate) fn branch(mut self, condition: &str, then: Self, otherwise: Self, output: &str) -> Self {
+        let attribute = |name: &str, Self(graph): Self| AttributeProto {
+            name: name.into(),
+            r#type: attribute_proto::AttributeType::Graph.into(),
+            g: Some(graph),
+            ..AttributeProto::default()
+        };
+        self.0.node.push(NodeProto {
+            op_type: "If".into(),
+            input: vec![condition.into()],
+            output: vec![output.into()],
+            attribute: vec![
+                attribute("then_branch", then),
+                attribute("else_branch", otherwise),
+            ],
+            ..NodeProto::default()
+        });
+        self
+    }
+
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         self.0.name = "test".into();
         let model = ModelProto {
@@ -189,6 +211,15 @@ pub(crate) fn fixed_batch(rows: i64) -> Vec<u8> {
         .input("x", FLOAT, &[rows, 2])
         .node("Relu", &["x"], "y")
         .output("y", FLOAT, &[rows, 2])
+        .bytes()
+}
+
+/// Gives back its texts, one in each row.
+pub(crate) fn texts() -> Vec<u8> {
+    Graph::default()
+        .input("x", TEXT, &[-1, 1])
+        .node("Identity", &["x"], "y")
+        .output("y", TEXT, &[-1, 1])
         .bytes()
 }
 

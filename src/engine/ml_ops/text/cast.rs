@@ -1,6 +1,6 @@
 //! Cast to texts and from them, in the way of ONNX Runtime: eight significant digits, and as much of a text as is a number.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::super::features::{only, refused, tensor};
 use super::super::{Attributes, Fact, MlError, MlOperator, View};
@@ -69,6 +69,7 @@ fn spelled(values: Slice<'_>) -> Vec<String> {
         Slice::I16(values) => all(values),
         Slice::I32(values) => all(values),
         Slice::I64(values) => all(values),
+        Slice::BF16(values) => values.iter().map(|&value| general(value.into())).collect(),
         Slice::F16(values) => values.iter().map(|&value| general(value.into())).collect(),
         Slice::F32(values) => values.iter().map(|&value| general(value.into())).collect(),
         Slice::F64(values) => values.iter().map(|&value| general(value)).collect(),
@@ -119,6 +120,7 @@ fn parsed(texts: &[String], to: Datatype) -> Result<Values, MlError> {
         Datatype::I64 => Values::I64(all(texts, |text| {
             i64::try_from(integer(text)?).map_err(|_| no_number(text))
         })?),
+        Datatype::BF16 => Values::BF16(all(texts, |text| Ok(bf16::from_f64(float(text)?)))?),
         Datatype::F16 => Values::F16(all(texts, |text| Ok(f16::from_f64(float(text)?)))?),
         Datatype::F32 => Values::F32(all(texts, |text| Ok(float(text)? as f32))?),
         Datatype::F64 => Values::F64(all(texts, float)?),

