@@ -47,7 +47,7 @@ def speech(*rows, samples=512, rate=True):
 
 
 # Of tests/nets, what tract does not run.
-BEYOND_TRACT = {"torchscript_loop", "dynamo_gpt2"}  # Loop; CumSum over an axis of free size
+BEYOND_TRACT = {"torchscript_loop"}  # its Loop
 # Name, wheel, file inside, requests, whether tract runs it.
 WHEELS = [
     ("paddle_detection", "rapidocr-onnxruntime==1.4.4", "ch_PP-OCRv4_det_infer.onnx",
