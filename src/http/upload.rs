@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_ENCODING;
 use bytes::Bytes;
 use http_body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -51,7 +52,9 @@ impl UploadRoom {
         sizes: (usize, usize),
         deadline: Deadline,
     ) -> Result<Upload, ApiError> {
-        let (room, limit) = self.room_for(&body, sizes)?;
+        // How long a compressed one will be nobody knows.
+        let may_grow = headers.contains_key(CONTENT_ENCODING);
+        let (room, limit) = self.room_for(&body, may_grow, sizes)?;
         Ok(Upload {
             body: body::read(headers, body, limit, deadline).await?,
             _room: room,
@@ -66,21 +69,22 @@ impl UploadRoom {
         sizes: (usize, usize),
         deadline: Deadline,
     ) -> Result<Upload, ApiError> {
-        let (room, limit) = self.room_for(&body, sizes)?;
+        let (room, limit) = self.room_for(&body, false, sizes)?;
         Ok(Upload {
             body: body::read_as_sent(headers, body, limit, deadline).await?,
             _room: room,
         })
     }
 
-    /// The room that a body needs, if any, and how long it may be.
+    /// The room that a body needs, if any, and how long it may be. `may_grow` says that it can become longer than it is.
     fn room_for(
         &self,
         body: &Body,
+        may_grow: bool,
         (usual, most): (usize, usize),
     ) -> Result<(Option<OwnedSemaphorePermit>, usize), ApiError> {
         let upper = body.size_hint().upper();
-        let is_small = upper.is_some_and(|upper| upper <= usual as u64);
+        let is_small = !may_grow && upper.is_some_and(|upper| upper <= usual as u64);
         if is_small || most <= usual {
             return Ok((None, usual));
         }
@@ -95,6 +99,11 @@ impl UploadRoom {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use axum::http::HeaderValue;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use tokio::time::{Duration, Instant};
 
     use super::*;
@@ -119,5 +128,19 @@ mod tests {
             read(&room, "abcde").await.unwrap_err(),
             ErrorCode::PayloadTooLarge
         );
+    }
+
+    #[tokio::test]
+    async fn a_compressed_body_has_the_room_that_it_needs_when_it_is_unpacked() {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(&[b'a'; 1000]).unwrap();
+        let packed = packed.finish().unwrap();
+        let deadline = Deadline(Instant::now() + Duration::from_secs(1));
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+        let sizes = (packed.len() + 1, 1000);
+        let read = UploadRoom::default()
+            .read(&headers, Body::from(packed), sizes, deadline)
+            .await;
+        assert_eq!(read.unwrap().body.len(), 1000);
     }
 }
