@@ -111,6 +111,9 @@ pub enum EngineError {
     /// A run failed.
     #[error("the engine failed: {0}")]
     Failed(String),
+    /// A run met values that an operator of the graph does not take, such as a category that it does not know.
+    #[error("the graph does not take these values: {0}")]
+    RefusedValues(String),
     /// A run gave a tensor with another number of rows than it was given.
     #[error("output {output} has {found} rows for {expected} rows of input")]
     RowCount {

@@ -1,4 +1,5 @@
-"""Holds millrace against ONNX Runtime on random graphs of one ai.onnx.ml operator each: forests, linear models, SVMs.
+"""Holds millrace against ONNX Runtime on random graphs of one ai.onnx.ml operator each: forests, linear models, SVMs,
+and what prepares data for them.
 
     python -m venv .venv && .venv/bin/pip install -r tests/python/requirements.txt
     .venv/bin/python tests/python/random_graphs.py --millrace target/release/millrace [--seed 1] [--count 40]
@@ -12,12 +13,8 @@ where a probit meets a single score of two classes, so there are none of those.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +23,15 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from serving import Worker, write_model
+
 DOMAIN = "ai.onnx.ml"
 TYPES = {
     np.dtype("float32"): TensorProto.FLOAT,
     np.dtype("float64"): TensorProto.DOUBLE,
     np.dtype("int64"): TensorProto.INT64,
     np.dtype("int32"): TensorProto.INT32,
+    np.dtype("object"): TensorProto.STRING,
 }
 NUMBERS = ["float32", "float64", "int64", "int32"]
 MODES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
@@ -355,6 +355,77 @@ def svm_classifier(random, name, _):
     return graph(name, "SVMClassifier", 1, rows, attributes, classifier_outputs(kind))
 
 
+def scaler(random, name, _):
+    rows = dense_rows(random, NUMBERS)
+    count = rows.shape[1] if random.random() < 0.6 else 1
+    attributes = {"offset": floats(random, count), "scale": floats(random, count)}
+    return graph(name, "Scaler", 1, rows, attributes, {"Y": (TensorProto.FLOAT, None)})
+
+
+def normalizer(random, name, _):
+    rows = dense_rows(random, NUMBERS)
+    if random.random() < 0.3:
+        rows[0] = 0
+    attributes = {"norm": str(random.choice(["MAX", "L1", "L2"]))}
+    return graph(name, "Normalizer", 1, rows, attributes, {"Y": (TensorProto.FLOAT, None)})
+
+
+def imputer(random, name, _):
+    # What is replaced is a number: JSON has no word for one that is missing.
+    rows = matrix(random, int(random.integers(1, 7)), np.dtype(str(random.choice(["float32", "int64"]))), False)
+    count = rows.shape[1] if random.random() < 0.6 else 1
+    if rows.dtype == np.int64:
+        attributes = {"imputed_value_int64s": random.integers(50, 90, count).tolist(), "replaced_value_int64": int(rows[0, 0])}
+    else:
+        attributes = {"imputed_value_floats": floats(random, count), "replaced_value_float": float(rows[0, 0])}
+    return graph(name, "Imputer", 1, rows, attributes, {"Y": (TYPES[rows.dtype], None)})
+
+
+def binarizer(random, name, _):
+    rows = matrix(random, int(random.integers(1, 7)), np.dtype("float32"), False)
+    return graph(name, "Binarizer", 1, rows, {"threshold": threshold(random)}, {"Y": (TensorProto.FLOAT, None)})
+
+
+WORDS = np.array(["", "a", "A", "red", "blue green", "été", "日本", "3"], dtype=object)
+
+
+def one_hot_encoder(random, name, _):
+    size = (int(random.choice([1, 3, 40])), int(random.integers(1, 4)))
+    is_open = random.random() < 0.6
+    if random.random() < 0.4:
+        known = WORDS[:int(random.integers(1, len(WORDS)))]
+        attributes = {"cats_strings": known.tolist()}
+        rows = random.choice(WORDS if is_open else known, size=size)
+    else:
+        attributes = {"cats_int64s": list(range(-1, int(random.integers(0, 9))))}
+        last = attributes["cats_int64s"][-1]
+        dtype = str(random.choice(["int64", "float32", "float64"]))  # ONNX Runtime has no int32
+        rows = random.integers(-1, last + (3 if is_open else 1), size=size).astype(dtype)
+    return graph(name, "OneHotEncoder", 1, rows, attributes | {"zeros": int(is_open)}, {"Y": (TensorProto.FLOAT, None)})
+
+
+def label_encoder(random, name, _):
+    """Every pair of types that version 2 of the operator has, with keys that are not there."""
+    pools = {
+        "strings": (WORDS, TensorProto.STRING, "default_string", "none"),
+        "int64s": (np.arange(-3, 9), TensorProto.INT64, "default_int64", -77),
+        "floats": (np.arange(-3, 9, dtype=np.float32) / 2, TensorProto.FLOAT, "default_float", -7.5),
+    }
+    pairs = [("int64s", "strings"), ("strings", "int64s"), ("floats", "strings"), ("strings", "floats"), ("int64s", "floats"),
+             ("floats", "int64s"), ("strings", "strings"), ("int64s", "int64s"), ("floats", "floats")]
+    key, value = pairs[int(random.integers(len(pairs)))]
+    keys, values = pools[key][0], pools[value][0]
+    count = int(random.integers(1, len(keys)))
+    attributes = {
+        f"keys_{key}": random.permutation(keys)[:count].tolist(),
+        f"values_{value}": random.choice(values, size=count).tolist(),
+    }
+    if random.random() < 0.7:
+        attributes[pools[value][2]] = pools[value][3]
+    rows = random.choice(keys, size=(int(random.choice([1, 3, 40])), int(random.integers(1, 4))))
+    return graph(name, "LabelEncoder", 2, rows, attributes, {"Y": (pools[value][1], None)})
+
+
 KINDS = [
     tree_regressor,
     tree_classifier,
@@ -363,6 +434,12 @@ KINDS = [
     linear_classifier,
     svm_regressor,
     svm_classifier,
+    scaler,
+    normalizer,
+    imputer,
+    binarizer,
+    one_hot_encoder,
+    label_encoder,
 ]
 
 
@@ -416,17 +493,10 @@ def answered(answer, names):
     return dict(zip(names, [answer.get("predictions"), answer.get("probabilities")]))
 
 
-def post(url, body):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        raise RuntimeError(f"{error.code} {error.read().decode()[:300]}") from error
-
-
-def check(case, url):
-    answer = post(f"{url}/models/{case.name}/predict", {"inputs": case.rows.tolist()})
+def check(case, worker):
+    status, answer = worker.predict(case.name, case.rows.tolist())
+    if status != 200:
+        raise RuntimeError(f"{status} {answer}")
     ours = answered(answer, case.answers)
     problems = [f"{name}: {differs(ours[name], theirs)}" for name, theirs in case.answers.items()
                 if differs(ours[name], theirs)]
@@ -434,48 +504,25 @@ def check(case, url):
         raise RuntimeError("; ".join(problems))
 
 
-def wait_until_ready(url, process):
-    for _ in range(600):
-        if process.poll() is not None:
-            sys.exit(f"millrace ended with {process.returncode} before it was ready")
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    sys.exit("millrace was not ready within a minute")
-
-
-def serve_and_check(binary, port, found):
+def serve_and_check(millrace, found):
     failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "models"
+    with tempfile.TemporaryDirectory() as repository:
         for case in found:
-            version = repository / case.name / "1"
-            version.mkdir(parents=True)
-            (version / "model.onnx").write_bytes(case.model.SerializeToString())
-        config = Path(folder) / "millrace.toml"
-        config.write_text(f'[worker]\nlisten = "127.0.0.1:{port}"\nmodels = "{repository}"\n')
-        process = subprocess.Popen([binary, "worker", "--config", config])
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_until_ready(url, process)
+            write_model(repository, case.name, case.model)
+        with Worker(millrace, repository) as worker:
+            reasons = {model["name"]: model["versions"][0].get("reason") for model in worker.models()}
             for case in found:
                 try:
-                    check(case, url)
+                    check(case, worker)
                 except (RuntimeError, KeyError, TypeError, ValueError) as error:
                     failed += 1
-                    print(f"FAIL {case.name}: {error}", flush=True)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+                    print(f"FAIL {case.name}: {reasons[case.name] or error}", flush=True)
     return failed
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--millrace", help="the binary to check")
-    arguments.add_argument("--port", type=int, default=9071, help="where it listens")
     arguments.add_argument("--write", type=Path, help="only write the cases into this folder")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--count", type=int, default=40, help="graphs of each kind")
@@ -486,7 +533,7 @@ def main():
         write(options.write, found)
         print(f"{len(found)} cases written")
     elif options.millrace:
-        failed = serve_and_check(options.millrace, options.port, found)
+        failed = serve_and_check(options.millrace, found)
         print(f"{len(found) - failed} of {len(found)} graphs agree")
         sys.exit(1 if failed else 0)
     else:

@@ -23,6 +23,7 @@ use tract_onnx::tract_hir::internal::{IntoRunnable, TractError};
 use self::plans::{Plan, Plans};
 use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
+use super::ml_ops::MlError;
 use super::probe::Probed;
 use super::rows::{Padding, buckets, ones, run_rows, zeros};
 use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, file, probe};
@@ -118,10 +119,19 @@ impl TractGraph {
     fn run_plan(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let plan = self.plan(&inputs)?;
         let inputs = convert::to_tract(inputs, &self.input_types)?;
-        let outputs = plan
-            .run(inputs)
-            .map_err(|error| EngineError::Failed(text_of(&error)))?;
+        let outputs = plan.run(inputs).map_err(|error| failed(&error))?;
         outputs.iter().map(|output| convert::from_tract(output)).collect()
+    }
+
+    /// Runs zeros. They may be what the graph divides by, or a category that it does not know.
+    fn try_out(&self, zeros: Vec<Tensor>, rows: usize) -> Result<(), EngineError> {
+        match contain_panics(|| self.run(zeros)) {
+            Ok(_) | Err(EngineError::RefusedValues(_)) => Ok(()),
+            Err(error) => {
+                let ones = ones(&self.signature, rows).ok_or(error)?;
+                self.run(ones).map(|_| ())
+            }
+        }
     }
 
     fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
@@ -160,10 +170,8 @@ impl Graph for TractGraph {
             let plan_is_enough = rows > 1;
             if plan_is_enough {
                 self.plan(&inputs)?;
-            } else if let Err(error) = contain_panics(|| self.run(inputs)) {
-                // Zeros may be what the graph divides by.
-                let ones = ones(&self.signature, rows).ok_or(error)?;
-                self.run(ones)?;
+            } else {
+                self.try_out(inputs, rows)?;
             }
         }
         Ok(())
@@ -206,6 +214,14 @@ fn parse(reader: &Onnx, proto: &ModelProto, path: &Path) -> Result<InferenceMode
     }
     let names = parsed.unresolved_inputs.join(", ");
     Err(EngineError::Malformed(format!("nothing puts out {names}")))
+}
+
+fn failed(error: &TractError) -> EngineError {
+    // Types and shapes were settled with the plan, so that what an operator of ours refuses now are values.
+    match error.downcast_ref() {
+        Some(MlError::Input { .. }) => EngineError::RefusedValues(text_of(error)),
+        _ => EngineError::Failed(text_of(error)),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
