@@ -10,6 +10,8 @@ use super::ml_ops::{Attributes, ClassLabels, tensor_values};
 
 /// Nodes in a row that are looked at, at most: a file may hold a cycle of them that has not been refused yet.
 const MAX_STEPS: usize = 64;
+/// The types of nodes that leave a label, or the position of one, as it is.
+const LABEL_PRESERVING: [&str; 5] = ["Identity", "Cast", "Reshape", "Squeeze", "Flatten"];
 
 /// The names of the classes, in the order of their probabilities; none where they are not sure.
 pub(super) fn traced(graph: &GraphProto) -> Vec<String> {
@@ -54,55 +56,47 @@ impl<'a> Nodes<'a> {
         maker.attribute.iter().find_map(|attribute| attribute.t.as_ref())
     }
 
-    /// From a label, past what leaves it as it is, to what chose it.
-    fn chosen(&self, label: &'a str) -> Option<Chosen<'a>> {
-        let mut tensor = label;
+    /// The node that made `tensor`, past nodes of the types `passed`, and the output of it that `tensor` is.
+    fn made_by(&self, mut tensor: &'a str, passed: &[&str]) -> Option<(&'a NodeProto, &'a str)> {
         for _ in 0..MAX_STEPS {
             let node = self.maker(tensor)?;
-            match node.op_type.as_str() {
-                "Identity" | "Cast" | "Reshape" | "Squeeze" | "Flatten" => tensor = node.input.first()?,
-                "LinearClassifier" | "SVMClassifier" | "TreeEnsembleClassifier" => {
-                    let [label, scores] = node.output.as_slice() else {
-                        return None;
-                    };
-                    let names = (label == tensor).then(|| classifier_labels(node))??;
-                    return Some(Chosen { names, scores });
-                }
-                "ArrayFeatureExtractor" => {
-                    let [classes, position] = node.input.as_slice() else {
-                        return None;
-                    };
-                    let names = names_of(self.constant(classes)?)?;
-                    return Some(Chosen {
-                        names,
-                        scores: self.largest_of(position)?,
-                    });
-                }
-                _ => return None,
+            if !passed.contains(&node.op_type.as_str()) {
+                return Some((node, tensor));
             }
+            tensor = node.input.first()?;
         }
         None
     }
 
+    /// What chose a label.
+    fn chosen(&self, label: &'a str) -> Option<Chosen<'a>> {
+        let (node, tensor) = self.made_by(label, &LABEL_PRESERVING)?;
+        match (
+            node.op_type.as_str(),
+            node.input.as_slice(),
+            node.output.as_slice(),
+        ) {
+            ("LinearClassifier" | "SVMClassifier" | "TreeEnsembleClassifier", _, [label, scores]) => {
+                let names = (label == tensor).then(|| classifier_labels(node))??;
+                Some(Chosen { names, scores })
+            }
+            ("ArrayFeatureExtractor", [classes, position], _) => Some(Chosen {
+                names: names_of(self.constant(classes)?)?,
+                scores: self.largest_of(position)?,
+            }),
+            _ => None,
+        }
+    }
+
     /// What `position` is the position of the largest value of, row by row.
     fn largest_of(&self, position: &'a str) -> Option<&'a str> {
-        let mut tensor = position;
-        for _ in 0..MAX_STEPS {
-            let node = self.maker(tensor)?;
-            match node.op_type.as_str() {
-                "Identity" | "Cast" | "Reshape" | "Squeeze" | "Flatten" => tensor = node.input.first()?,
-                "ArgMax" => {
-                    let axis = Attributes::of(node).int("axis").ok()?.unwrap_or(0);
-                    return if matches!(axis, 1 | -1) {
-                        Some(node.input.first()?)
-                    } else {
-                        None
-                    };
-                }
-                _ => return None,
-            }
+        let (node, _) = self.made_by(position, &LABEL_PRESERVING)?;
+        if node.op_type != "ArgMax" {
+            return None;
         }
-        None
+        let axis = Attributes::of(node).int("axis").ok()?.unwrap_or(0);
+        let scores = node.input.first()?;
+        matches!(axis, 1 | -1).then_some(scores)
     }
 
     /// `tensor` and what came before it, as long as each column was made of the same column and of what has none of its
@@ -135,18 +129,8 @@ impl<'a> Nodes<'a> {
 
     /// Whether each row of a tensor was reduced to one number.
     fn is_one_column(&self, tensor: &'a str) -> bool {
-        let mut tensor = tensor;
-        for _ in 0..MAX_STEPS {
-            let Some(node) = self.maker(tensor) else {
-                return false;
-            };
-            match (node.op_type.as_str(), node.input.first()) {
-                (op_type, _) if op_type.starts_with("Reduce") => return true,
-                ("Identity" | "Cast" | "Reshape" | "Unsqueeze", Some(input)) => tensor = input,
-                _ => return false,
-            }
-        }
-        false
+        let made = self.made_by(tensor, &["Identity", "Cast", "Reshape", "Unsqueeze"]);
+        made.is_some_and(|(node, _)| node.op_type.starts_with("Reduce"))
     }
 }
 

@@ -14,8 +14,7 @@ use crate::model::tensor::element_count;
 /// Names that an error lists.
 const LISTED_NAMES: usize = 5;
 
-/// Refuses a model that cannot be what it says. `folder` is where its file lies, without links on the
-/// way.
+/// Refuses a model that cannot be what it says. `folder` is where its file lies, without links on the way.
 pub(super) fn inspect(model: &ModelProto, folder: &Path) -> Result<(), EngineError> {
     let Some(graph) = &model.graph else {
         return Err(EngineError::Malformed("it holds no graph".to_owned()));
@@ -256,7 +255,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         fs::write(folder.join("weights.bin"), [0; 16]).unwrap();
         let _ = std::os::unix::fs::symlink("/etc/hostname", folder.join("link"));
-        inspect(model, &folder).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
+        inspect(model, &folder).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! next power of two; the padding repeats the first row (zeros could be something that a graph divides by) and is
 //! cut off again. Graphs with a fixed batch run in pieces of that size, graphs without a batch axis row by row.
 
-use super::EngineError;
+use super::{EngineError, contain_panics};
 use crate::model::signature::{Batch, Signature, TensorSpec};
 use crate::model::tensor::{Datatype, Tensor, Values};
 
@@ -61,11 +61,6 @@ pub(super) fn run_rows(
 /// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
 pub(super) fn zeros(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
     filled(signature, rows, Values::zeros)
-}
-
-/// The same with ones.
-pub(super) fn ones(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
-    filled(signature, rows, Values::ones)
 }
 
 fn filled(
@@ -127,6 +122,25 @@ fn run_pieces(
         }
     }
     Ok(whole)
+}
+
+/// Runs `rows` rows of zeros and, where the graph cannot run those, ones: zeros may be what it divides by, and an empty
+/// text no number. That an operator refuses such values says nothing against the graph.
+pub(super) fn try_out(
+    signature: &Signature,
+    rows: usize,
+    mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
+) -> Result<(), EngineError> {
+    let Some(zeros) = zeros(signature, rows) else {
+        return Ok(());
+    };
+    match contain_panics(|| run(zeros)) {
+        Ok(_) | Err(EngineError::RefusedValues(_)) => Ok(()),
+        Err(error) => {
+            let ones = filled(signature, rows, Values::ones).ok_or(error)?;
+            run(ones).map(|_| ())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -237,22 +237,7 @@ impl Values {
     /// Their type.
     #[must_use]
     pub const fn datatype(&self) -> Datatype {
-        match self {
-            Self::Bool(_) => Datatype::Bool,
-            Self::U8(_) => Datatype::U8,
-            Self::U16(_) => Datatype::U16,
-            Self::U32(_) => Datatype::U32,
-            Self::U64(_) => Datatype::U64,
-            Self::I8(_) => Datatype::I8,
-            Self::I16(_) => Datatype::I16,
-            Self::I32(_) => Datatype::I32,
-            Self::I64(_) => Datatype::I64,
-            Self::F16(_) => Datatype::F16,
-            Self::BF16(_) => Datatype::BF16,
-            Self::F32(_) => Datatype::F32,
-            Self::F64(_) => Datatype::F64,
-            Self::Text(_) => Datatype::Text,
-        }
+        self.as_slice().datatype()
     }
 
     /// All of them, borrowed.

@@ -10,7 +10,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::declared::{MapInput, map_inputs};
-use super::matrix;
+use super::{declare_outputs, matrix, replace};
 use crate::engine::EngineError;
 use crate::engine::ml_ops::{Attributes, ML_DOMAIN, MlError};
 use crate::model::dictionary::{Columns, Dictionary, Keys, MAX_COLUMNS};
@@ -101,7 +101,12 @@ fn vectorize(
     check_width(map, width, 1..=MAX_COLUMNS)?;
     declare_input(graph, map, map.value, Some(width));
     for (&node, picked) in vectorizers.iter().zip(picked) {
-        declare_outputs(graph, node, map.value, Some(picked.len()));
+        declare_outputs(
+            &mut graph.output,
+            &graph.node[node].output,
+            map.value,
+            Some(picked.len()),
+        );
         pick(graph, node, &picked, width);
     }
     Ok(Dictionary {
@@ -151,7 +156,7 @@ fn cast(graph: &mut GraphProto, map: &MapInput, node: usize) -> Result<Dictionar
     let spells_numbers = map.value == DataType::Float && target == DataType::String;
     let element = if spells_numbers { target } else { map.value };
     declare_input(graph, map, element, keys.width());
-    declare_outputs(graph, node, target, keys.width());
+    declare_outputs(&mut graph.output, &graph.node[node].output, target, keys.width());
     let node = &mut graph.node[node];
     if element == target {
         replace(node, "Identity", Vec::new());
@@ -202,12 +207,6 @@ fn pick(graph: &mut GraphProto, node: usize, picked: &[usize], width: usize) {
     graph.initializer.push(columns);
 }
 
-fn replace(node: &mut NodeProto, op_type: &str, attributes: Vec<AttributeProto>) {
-    op_type.clone_into(&mut node.op_type);
-    node.domain.clear();
-    node.attribute = attributes;
-}
-
 fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
@@ -220,16 +219,6 @@ fn int(name: &str, i: i64) -> AttributeProto {
 fn declare_input(graph: &mut GraphProto, map: &MapInput, element: DataType, width: Option<usize>) {
     let inputs = graph.input.iter_mut().filter(|input| input.name == map.name);
     inputs.for_each(|input| input.r#type = Some(matrix(element, width)));
-}
-
-/// Where outputs of the node are outputs of the graph: exporters declare them as of another type or for one row.
-fn declare_outputs(graph: &mut GraphProto, node: usize, element: DataType, width: Option<usize>) {
-    let own = &graph.node[node].output;
-    let outputs = graph
-        .output
-        .iter_mut()
-        .filter(|output| own.contains(&output.name));
-    outputs.for_each(|output| output.r#type = Some(matrix(element, width)));
 }
 
 fn refused(map: &MapInput, problem: &str) -> EngineError {

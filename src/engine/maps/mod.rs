@@ -10,7 +10,9 @@ mod zip_map;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::{Tensor, Value};
-use tract_onnx::pb::{ModelProto, OperatorSetIdProto, TensorShapeProto, TypeProto};
+use tract_onnx::pb::{
+    AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto,
+};
 
 use super::{EngineError, class_names};
 use crate::model::dictionary::Dictionary;
@@ -49,6 +51,25 @@ pub(super) fn dissolve(model: &mut ModelProto, file: &[u8]) -> Result<Dissolved,
         dictionaries,
         is_changed,
     })
+}
+
+/// Puts an operator of ONNX's own in the place of a node that has to do with maps.
+fn replace(node: &mut NodeProto, op_type: &str, attributes: Vec<AttributeProto>) {
+    op_type.clone_into(&mut node.op_type);
+    node.domain.clear();
+    node.attribute = attributes;
+}
+
+/// Declares those of `names` that are outputs of the graph as matrices: exporters declare them as of another type or for
+/// one row.
+fn declare_outputs(
+    declared: &mut [ValueInfoProto],
+    names: &[String],
+    element: DataType,
+    columns: Option<usize>,
+) {
+    let outputs = declared.iter_mut().filter(|output| names.contains(&output.name));
+    outputs.for_each(|output| output.r#type = Some(matrix(element, columns)));
 }
 
 /// `[N, columns]`, both of any size where `columns` is left open.

@@ -7,7 +7,7 @@
 use tract_onnx::pb::GraphProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::matrix;
+use super::{declare_outputs, replace};
 use crate::engine::EngineError;
 use crate::engine::ml_ops::{Attributes, ClassLabels};
 
@@ -21,15 +21,8 @@ pub(super) fn unzip(graph: &mut GraphProto) -> Result<Option<Vec<String>>, Engin
         let classes = labels
             .map_err(|error| EngineError::Malformed(format!("ZipMap: {error}")))?
             .names();
-        let declared = output
-            .iter_mut()
-            .filter(|output| node.output.contains(&output.name));
-        for output in declared {
-            output.r#type = Some(matrix(DataType::Float, Some(classes.len())));
-        }
-        node.op_type = "Identity".to_owned();
-        node.domain.clear();
-        node.attribute.clear();
+        declare_outputs(output, &node.output, DataType::Float, Some(classes.len()));
+        replace(node, "Identity", Vec::new());
         found.push(classes);
     }
     let last = found.pop();
@@ -40,6 +33,7 @@ pub(super) fn unzip(graph: &mut GraphProto) -> Result<Option<Vec<String>>, Engin
 mod tests {
     use tract_onnx::pb::{AttributeProto, NodeProto, ValueInfoProto};
 
+    use super::super::matrix;
     use super::*;
 
     fn zip_map(attribute: AttributeProto) -> GraphProto {

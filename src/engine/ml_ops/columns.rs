@@ -14,10 +14,7 @@ impl ArrayFeatureExtractor {
     /// The shape of the output. A single row comes out as a matrix of one row, as in ONNX Runtime.
     fn shape(values: &[usize], picked: &[usize]) -> Result<Vec<usize>, MlError> {
         let Some((_, outer)) = values.split_last() else {
-            return Err(MlError::input(
-                0,
-                "expected at least one axis, found none".to_owned(),
-            ));
+            return Err(MlError::input(0, "expected at least one axis, found none"));
         };
         let mut shape = if outer.is_empty() { vec![1] } else { outer.to_vec() };
         shape.push(picked.iter().product());
@@ -53,7 +50,7 @@ impl MlOperator for ArrayFeatureExtractor {
             ));
         };
         let Slice::I64(picked) = positions.values else {
-            return Err(MlError::input(1, "expected INT64".to_owned()));
+            return Err(MlError::input(1, "expected INT64"));
         };
         let shape = Self::shape(values.shape, positions.shape)?;
         let width = values.shape.last().copied().unwrap_or_default();

@@ -292,7 +292,7 @@ fn listed(attributes: Attributes<'_>, name: &'static str) -> Result<Option<Value
         _ => {
             return attributes
                 .tensor(name)?
-                .map(|tensor| tensor_values(tensor).map_err(|problem| MlError::Attribute { name, problem }))
+                .map(|tensor| tensor_values(tensor).map_err(|problem| MlError::attribute(name, problem)))
                 .transpose();
         }
     }))

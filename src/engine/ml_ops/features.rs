@@ -46,7 +46,7 @@ impl Dimensions {
 
 /// The error of an operator's only input.
 pub(super) fn refused(problem: String) -> MlError {
-    MlError::Input { position: 0, problem }
+    MlError::input(0, problem)
 }
 
 /// The one input of an operator that has only one.

@@ -20,7 +20,7 @@ pub use self::library::{LibraryError, load_library};
 use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
 use super::probe::{self, Found};
-use super::rows::{Padding, ones, run_rows, zeros};
+use super::rows::{Padding, run_rows, try_out};
 use super::{Engine, EngineError, Graph, file};
 use crate::model::dictionary::Dictionary;
 use crate::model::engine_choice::RuntimeLibrary;
@@ -113,14 +113,12 @@ impl Graph for RuntimeGraph {
     }
 
     fn warm_up(&self) -> Result<(), EngineError> {
-        let (Some(inputs), Some(mut session)) = (zeros(&self.signature, 1), self.take_spare()) else {
+        let Some(mut session) = self.take_spare() else {
             return Ok(());
         };
-        if let Err(error) = run(&mut session, &self.signature, inputs) {
-            // Zeros may be what the graph divides by, and an empty text no number.
-            let ones = ones(&self.signature, 1).ok_or(error)?;
-            run(&mut session, &self.signature, ones)?;
-        }
+        try_out(&self.signature, 1, |inputs| {
+            run(&mut session, &self.signature, inputs)
+        })?;
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
         Ok(())
     }

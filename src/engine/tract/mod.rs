@@ -25,8 +25,8 @@ use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
 use super::ml_ops::MlError;
 use super::probe::Probed;
-use super::rows::{Padding, buckets, ones, run_rows, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, contain_panics, file, probe};
+use super::rows::{Padding, buckets, run_rows, try_out, zeros};
+use super::{Engine, EngineError, Graph, LoadOptions, file, probe};
 use crate::model::dictionary::Dictionary;
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
@@ -123,17 +123,6 @@ impl TractGraph {
         outputs.iter().map(|output| convert::from_tract(output)).collect()
     }
 
-    /// Runs zeros. They may be what the graph divides by, or a category that it does not know.
-    fn try_out(&self, zeros: Vec<Tensor>, rows: usize) -> Result<(), EngineError> {
-        match contain_panics(|| self.run(zeros)) {
-            Ok(_) | Err(EngineError::RefusedValues(_)) => Ok(()),
-            Err(error) => {
-                let ones = ones(&self.signature, rows).ok_or(error)?;
-                self.run(ones).map(|_| ())
-            }
-        }
-    }
-
     fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let batch = self.signature.batch;
         let padding = Padding::PowersOfTwo(self.options.max_batch_size);
@@ -171,7 +160,7 @@ impl Graph for TractGraph {
             if plan_is_enough {
                 self.plan(&inputs)?;
             } else {
-                self.try_out(inputs, rows)?;
+                try_out(&self.signature, rows, |inputs| self.run(inputs))?;
             }
         }
         Ok(())

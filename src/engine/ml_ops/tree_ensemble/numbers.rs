@@ -16,7 +16,7 @@ pub(super) fn list_or_tensor(
     }
     if attributes.has(tensor) {
         let problem = format!("expected this or {tensor}, found both");
-        return Err(MlError::Attribute { name: list, problem });
+        return Err(MlError::attribute(list, problem));
     }
     Ok(numbers.iter().map(|&number| f64::from(number)).collect())
 }
