@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Router, middleware};
 
 use super::predict::{ask_about_model, predict_by_body, predict_by_path};
 use super::{Gateway, admin, models, v2};
 use crate::api::error::ApiError;
 use crate::api::openapi;
-use crate::http::observe::{AccessLog, observe};
+use crate::http::observe::AccessLog;
 use crate::http::reply;
+use crate::http::routes::finish;
 use crate::telemetry::metrics;
 
 /// What clients see.
@@ -52,14 +53,6 @@ fn admin_routes() -> Router<Arc<Gateway>> {
         .route("/admin/config", get(admin::config))
 }
 
-fn finish(routes: Router<Arc<Gateway>>, gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
-    routes
-        .fallback(reply::unknown_path)
-        .method_not_allowed_fallback(reply::unknown_method)
-        .with_state(gateway)
-        .layer(middleware::from_fn_with_state(access_log, observe))
-}
-
 async fn list_models(State(gateway): State<Arc<Gateway>>) -> Response {
     reply::json(&models::put_together(&gateway.pool.members()))
 }
@@ -85,18 +78,10 @@ async fn scrape(State(gateway): State<Arc<Gateway>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openapi::testing::documented;
-    use crate::http::route_list::listed;
+    use crate::http::routes::testing::assert_described;
 
     #[test]
     fn the_document_describes_every_route_and_no_other() {
-        assert_eq!(
-            listed(&routes()),
-            documented(|tag| !tag.ends_with("administration"))
-        );
-        assert_eq!(
-            listed(&admin_routes()),
-            documented(|tag| tag == "gateway administration")
-        );
+        assert_described(&routes(), &admin_routes(), "gateway administration");
     }
 }

@@ -8,8 +8,7 @@ pub mod drain;
 pub mod observe;
 pub mod reply;
 pub mod request_id;
-#[cfg(test)]
-pub(crate) mod route_list;
+pub mod routes;
 pub mod server;
 pub mod signal;
 pub mod upload;

@@ -43,8 +43,8 @@ impl Default for UploadRoom {
 }
 
 impl UploadRoom {
-    /// Reads a request's body of up to `most` bytes. One over `usual`, or that does not say how long it is, waits for
-    /// nobody: where another one is held, it is refused.
+    /// Reads a request's body of up to `most` bytes, and decompresses it where it is compressed. One over `usual`, or that
+    /// does not say how long it is, waits for nobody: where another one is held, it is refused.
     pub async fn read(
         &self,
         headers: &HeaderMap,
@@ -53,12 +53,10 @@ impl UploadRoom {
         deadline: Deadline,
     ) -> Result<Upload, ApiError> {
         // How long a compressed one will be nobody knows.
-        let may_grow = headers.contains_key(CONTENT_ENCODING);
-        let (room, limit) = self.room_for(&body, may_grow, sizes)?;
-        Ok(Upload {
-            body: body::read(headers, body, limit, deadline).await?,
-            _room: room,
-        })
+        let is_small = is_within(&body, sizes.0) && !headers.contains_key(CONTENT_ENCODING);
+        let (limit, room) = self.room(is_small, sizes)?;
+        let body = body::read(headers, body, limit, deadline).await?;
+        Ok(Upload { body, _room: room })
     }
 
     /// The same for a body that is passed on as it is.
@@ -69,32 +67,32 @@ impl UploadRoom {
         sizes: (usize, usize),
         deadline: Deadline,
     ) -> Result<Upload, ApiError> {
-        let (room, limit) = self.room_for(&body, false, sizes)?;
-        Ok(Upload {
-            body: body::read_as_sent(headers, body, limit, deadline).await?,
-            _room: room,
-        })
+        let (limit, room) = self.room(is_within(&body, sizes.0), sizes)?;
+        let body = body::read_as_sent(headers, body, limit, deadline).await?;
+        Ok(Upload { body, _room: room })
     }
 
-    /// The room that a body needs, if any, and how long it may be. `may_grow` says that it can become longer than it is.
-    fn room_for(
+    /// How long a body may be, and the room that it needs, if any.
+    fn room(
         &self,
-        body: &Body,
-        may_grow: bool,
+        is_small: bool,
         (usual, most): (usize, usize),
-    ) -> Result<(Option<OwnedSemaphorePermit>, usize), ApiError> {
-        let upper = body.size_hint().upper();
-        let is_small = !may_grow && upper.is_some_and(|upper| upper <= usual as u64);
+    ) -> Result<(usize, Option<OwnedSemaphorePermit>), ApiError> {
         if is_small || most <= usual {
-            return Ok((None, usual));
+            return Ok((usual, None));
         }
-        Ok((Some(self.enter()?), most))
+        Ok((most, Some(self.enter()?)))
     }
 
     fn enter(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let room = Arc::clone(&self.0).try_acquire_owned();
         room.map_err(|_| ApiError::new(ErrorCode::Overloaded, "another upload is being taken in"))
     }
+}
+
+fn is_within(body: &Body, size: usize) -> bool {
+    let upper = body.size_hint().upper();
+    upper.is_some_and(|upper| upper <= size as u64)
 }
 
 #[cfg(test)]

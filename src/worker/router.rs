@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
@@ -13,8 +12,9 @@ use super::dialect::Dialect;
 use super::native::Native;
 use super::predict::{Target, predict};
 use super::{Worker, admin, handlers, v2};
-use crate::http::observe::{AccessLog, observe};
-use crate::http::reply::{unknown_method, unknown_path, unreadable_path};
+use crate::http::observe::AccessLog;
+use crate::http::reply::unreadable_path;
+use crate::http::routes::finish;
 
 /// The routes, with the layer that gives every request its id and every error its body.
 pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
@@ -52,14 +52,6 @@ fn admin_routes() -> Router<Arc<Worker>> {
         )
 }
 
-fn finish(routes: Router<Arc<Worker>>, worker: Arc<Worker>, access_log: AccessLog) -> Router {
-    routes
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .with_state(worker)
-        .layer(from_fn_with_state(access_log, observe))
-}
-
 async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Response {
     predict::<Native>(&worker, Target::default(), request).await
 }
@@ -79,18 +71,10 @@ pub(super) async fn predict_by_path<D: Dialect>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openapi::testing::documented;
-    use crate::http::route_list::listed;
+    use crate::http::routes::testing::assert_described;
 
     #[test]
     fn the_document_describes_every_route_and_no_other() {
-        assert_eq!(
-            listed(&routes()),
-            documented(|tag| !tag.ends_with("administration"))
-        );
-        assert_eq!(
-            listed(&admin_routes()),
-            documented(|tag| tag == "worker administration")
-        );
+        assert_described(&routes(), &admin_routes(), "worker administration");
     }
 }
