@@ -92,6 +92,9 @@ impl Gateway {
             tracing::info!(before = %before.policy, after = %after.policy, by = "config", "the policy was changed");
             self.pool.set_policy(after.policy);
         }
+        if after.balancing != before.balancing {
+            self.pool.set_balancing(&after.balancing);
+        }
         if after.workers != before.workers {
             self.set_members(&after.workers);
         }

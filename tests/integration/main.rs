@@ -14,6 +14,7 @@ mod gateway_headers;
 mod gateway_health;
 mod gateway_limits;
 mod gateway_metrics;
+mod gateway_policies;
 mod gateway_process;
 mod gateway_v2;
 mod labels;
