@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::estimate::PeakEwma;
 use super::moment::Moment;
-use super::report::LoadReport;
+use crate::api::load_report::LoadReport;
 
 /// What one endpoint has to do, over all models.
 #[derive(Debug, Default)]

@@ -18,7 +18,6 @@ mod peak_ewma;
 mod power_of_two;
 mod prequal;
 mod random;
-mod report;
 mod round_robin;
 pub mod slow_start;
 mod weighted;
@@ -37,9 +36,9 @@ pub use self::peak_ewma::PeakEwma;
 pub use self::power_of_two::PowerOfTwo;
 pub use self::prequal::{Prequal, SIGNAL_LIMITS};
 pub use self::random::Random;
-pub use self::report::LoadReport;
 pub use self::round_robin::RoundRobin;
 pub use self::weighted::Weighted;
+pub use crate::api::load_report::LoadReport;
 use crate::config::{BalancingConfig, PolicyName, WeightSource};
 
 /// One endpoint that may be picked.
