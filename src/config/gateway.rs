@@ -9,6 +9,7 @@ use axum::http::uri::{Authority, Scheme};
 use serde::Serialize;
 use toml::Value;
 
+use super::admin_token::AdminToken;
 use super::balancing::{BalancingConfig, PolicyName};
 use super::check::body_size;
 use super::section::{ConfigError, ConfigErrors, Section};
@@ -26,6 +27,9 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    /// What operators must present; needed where `admin` is not on loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token: Option<AdminToken>,
     /// Which policy picks an endpoint.
     pub policy: PolicyName,
     /// The model of a request that names none.
@@ -110,9 +114,11 @@ impl GatewayConfig {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let workers = read_workers(&mut section);
         let http = HttpConfig::read(&mut section);
+        let admin = section.value("admin", loopback(8081));
         let config = Self {
             listen: section.value("listen", loopback(8080)),
-            admin: section.value("admin", loopback(8081)),
+            admin,
+            admin_token: AdminToken::read(&mut section, Some(admin)),
             policy: section.value("policy", PolicyName::RoundRobin),
             default_model: default_model(&mut section),
             deadline: positive(&mut section, "deadline", Duration::from_secs(10)),

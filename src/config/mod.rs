@@ -4,6 +4,7 @@
 //! checked types and reports *every* error with its key, not just the first. A [`Config`] in hand is valid: nothing
 //! after it needs to ask again whether a weight is positive or an address parses.
 
+mod admin_token;
 mod balancing;
 mod check;
 mod engine;
@@ -16,6 +17,7 @@ mod setting;
 mod telemetry;
 mod worker;
 
+pub use admin_token::AdminToken;
 pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
 pub use follow::FollowedFile;
 pub use gateway::{

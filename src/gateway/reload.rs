@@ -111,6 +111,7 @@ fn warn_of_restart(before: &GatewayConfig, after: &GatewayConfig) {
     let fixed = [
         ("gateway.listen", before.listen != after.listen),
         ("gateway.admin", before.admin != after.admin),
+        ("gateway.admin_token", before.admin_token != after.admin_token),
         ("gateway.threads", before.threads != after.threads),
         (
             "gateway.connect_timeout",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -300,4 +301,32 @@ async fn clients_cannot_reach_admin() {
     for path in ["/admin/workers", "/admin/policy", "/admin/config"] {
         gateway.client.get(path).await.assert_error(404, "not_found");
     }
+}
+
+#[tokio::test]
+async fn operators_present_their_token_where_one_is_set() {
+    let worker = FakeWorker::start("a").await;
+    let gateway = Setup::over(&[&worker])
+        .set("gateway.admin_token", "0123456789abcdef")
+        .start()
+        .await;
+    for path in ["/admin/workers", "/admin/policy", "/admin/config"] {
+        let refused = gateway.admin.get(path).await;
+        refused.assert_error(401, "unauthorized");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+    }
+    let ask = |token: &'static str| {
+        let request = gateway.admin.request(Method::GET, "/admin/config", "");
+        gateway.admin.send_with(request, &[("authorization", token)])
+    };
+    for wrong in [
+        "Bearer 0123456789abcdeX",
+        "Basic 0123456789abcdef",
+        "0123456789abcdef",
+    ] {
+        ask(wrong).await.assert_error(401, "unauthorized");
+    }
+    let config = ask("bearer 0123456789abcdef").await;
+    assert_eq!(config.assert_ok().json()["admin_token"], "hidden");
+    gateway.client.predict().await.assert_ok();
 }
