@@ -5,6 +5,7 @@
 //! after it needs to ask again whether a weight is positive or an address parses.
 
 mod check;
+mod discovery;
 mod engine;
 mod follow;
 mod gateway;
@@ -15,7 +16,8 @@ mod setting;
 mod telemetry;
 mod worker;
 
-pub use follow::FollowedFile;
+pub use discovery::{DiscoveryConfig, DnsConfig, DnsName, HostPort, Wanted, read_worker_list};
+pub use follow::{FollowedFile, Looked};
 pub use gateway::{
     EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RepositoryCallsConfig, RetryConfig,
 };
