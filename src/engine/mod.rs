@@ -112,7 +112,7 @@ pub enum EngineError {
     #[error("the engine failed: {0}")]
     Failed(String),
     /// A run met values that an operator of the graph does not take, such as a category that it does not know.
-    #[error("the graph does not take these values: {0}")]
+    #[error("it does not take these values: {0}")]
     RefusedValues(String),
     /// A run gave a tensor with another number of rows than it was given.
     #[error("output {output} has {found} rows for {expected} rows of input")]

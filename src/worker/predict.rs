@@ -209,6 +209,10 @@ impl Queued {
                 Err(Deadline::exceeded("it waited for the model"))
             }
             Ok(Ok(Ok(outputs))) => Ok(outputs),
+            Ok(Ok(Err(RunError::RefusedValues(reason)))) => {
+                let message = format!("model {} does not take these values: {reason}", self.served.model);
+                Err(ApiError::invalid_input(message))
+            }
             // The log of the engine's thread says why.
             Ok(Err(_) | Ok(Err(RunError::Engine))) => {
                 let message = format!("model {} could not run this request", self.served.model);

@@ -25,16 +25,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["model"]),
-    ("engine", &["model"]),
+    ("engine", &["model", "system"]),
     ("gateway", &["api", "config", "http", "model", "telemetry"]),
     ("http", &["api", "config"]),
     ("model", &[]),
     ("supervisor", &["config", "http"]),
+    ("system", &[]),
     ("telemetry", &["config"]),
     ("training", &["engine", "model"]),
     (
         "worker",
-        &["api", "config", "engine", "http", "model", "telemetry"],
+        &["api", "config", "engine", "http", "model", "system", "telemetry"],
     ),
 ];
 

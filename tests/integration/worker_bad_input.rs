@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::http::Method;
 use serde_json::json;
+use tokio::join;
 use tokio::time::interval;
 
 use crate::support::client::RawConnection;
-use crate::support::graph;
+use crate::support::graph::{self, FLOAT, Graph, TEXT};
 use crate::support::worker::{Setup, TestWorker};
 
 const FEATURES: &[u8] = br#"features = ["width", "height"]"#;
@@ -28,6 +29,36 @@ async fn assert_well(worker: &TestWorker) {
         worker.client.post("/predict", body).await.assert_ok().json()["predictions"],
         json!([3.0])
     );
+}
+
+#[tokio::test]
+async fn values_that_the_graph_refuses() {
+    let numbers = Graph::default()
+        .input("text", TEXT, &[-1, 1])
+        .output("number", FLOAT, &[-1, 1])
+        .node_with("Cast", &["text"], "number", &[("to", FLOAT as i64)])
+        .bytes();
+    let worker = Setup::new().model("numbers", &numbers).start().await;
+    let good = json!({"inputs": [["1.5"], ["2"]]}).to_string();
+    let bad = json!({"inputs": [["1.5"], ["two"]]}).to_string();
+    let path = "/models/numbers/predict";
+    let (good, bad) = join!(worker.client.post(path, good), worker.client.post(path, bad));
+    assert_eq!(good.assert_ok().json()["predictions"], json!([1.5, 2.0]));
+    let message = bad.assert_error(400, "invalid_input").message();
+    assert!(
+        message.contains("begins with a number") && message.contains("two"),
+        "{message}"
+    );
+    let tensor = json!({"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": ["two"]});
+    let answer = worker
+        .client
+        .post(
+            "/v2/models/numbers/infer",
+            json!({"inputs": [tensor]}).to_string(),
+        )
+        .await;
+    let message = answer.assert_v2_error(400, "invalid_input").json()["error"].to_string();
+    assert!(message.contains("begins with a number"), "{message}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::features::{only, refused, tensor};
+use super::features::{only, quoted, refused, tensor};
 use super::take::take;
 use super::tensor_proto::tensor_values;
 use super::{Attributes, Fact, MlError, MlOperator, View};
@@ -261,8 +261,11 @@ impl MlOperator for OneHotEncoder {
     fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, MlError> {
         let input = only(inputs)?;
         let found = self.find_all(input.values)?;
-        if !self.takes_unknown && found.contains(&None) {
-            return Err(refused("a value is in none of the categories".to_owned()));
+        if !self.takes_unknown
+            && let Some(unknown) = found.iter().position(Option::is_none)
+        {
+            let value = shown(input.values, unknown);
+            return Err(refused(format!("{value} is none of the categories")));
         }
         let mut encoded = vec![0.0; found.len().saturating_mul(self.count)];
         for (row, found) in encoded.chunks_exact_mut(self.count).zip(found) {
@@ -273,6 +276,17 @@ impl MlOperator for OneHotEncoder {
         let mut shape = input.shape.to_vec();
         shape.push(self.count);
         tensor(shape, Values::F32(encoded))
+    }
+}
+
+/// A value in words.
+fn shown(values: Slice<'_>, position: usize) -> String {
+    match values {
+        Slice::Text(texts) => quoted(&texts[position]),
+        Slice::I64(numbers) => numbers[position].to_string(),
+        Slice::F32(numbers) => numbers[position].to_string(),
+        Slice::F64(numbers) => numbers[position].to_string(),
+        _ => format!("value {position}"),
     }
 }
 
@@ -385,6 +399,7 @@ mod tests {
         let encoded = run(&encoder(true), Slice::F32(&[4.9, 7.0]), 2).unwrap();
         assert_eq!(encoded.shape(), [2, 2]);
         assert_eq!(encoded.values(), &Values::F32(vec![0.0, 1.0, 0.0, 0.0]));
-        assert!(run(&encoder(false), Slice::I64(&[7]), 1).is_err());
+        let error = run(&encoder(false), Slice::I64(&[3, 7]), 2).unwrap_err();
+        assert_eq!(error.to_string(), "input 0: 7 is none of the categories");
     }
 }

@@ -49,6 +49,13 @@ pub(super) fn refused(problem: String) -> MlError {
     MlError::input(0, problem)
 }
 
+/// A text as errors show it, cut off where it is long.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let shown: String = text.chars().take(LONGEST).collect();
+    format!("{shown:?}")
+}
+
 /// The one input of an operator that has only one.
 pub(super) fn only<T>(inputs: &[T]) -> Result<&T, MlError> {
     match inputs {

@@ -11,6 +11,7 @@ use ort::logging::LogLevel;
 
 use crate::engine::{EngineError, contain_panics};
 use crate::model::engine_choice::RuntimeLibrary;
+use crate::system::return_large_blocks;
 
 /// Why a library cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,8 @@ pub fn load_library(library: &RuntimeLibrary) -> Result<(), LibraryError> {
 }
 
 fn load(path: &Path) -> Result<(), LibraryError> {
+    // The library has the allocator of the C library, and glibc keeps what a model that is gone has left.
+    return_large_blocks();
     let broken = |error: ort::Error| LibraryError::Broken {
         path: path.to_owned(),
         error: Box::new(EngineError::Failed(error.to_string())),

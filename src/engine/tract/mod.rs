@@ -208,7 +208,7 @@ fn parse(reader: &Onnx, proto: &ModelProto, path: &Path) -> Result<InferenceMode
 fn failed(error: &TractError) -> EngineError {
     // Types and shapes were settled with the plan, so that what an operator of ours refuses now are values.
     match error.downcast_ref() {
-        Some(MlError::Input { .. }) => EngineError::RefusedValues(text_of(error)),
+        Some(MlError::Input { problem, .. }) => EngineError::RefusedValues(problem.clone()),
         _ => EngineError::Failed(text_of(error)),
     }
 }

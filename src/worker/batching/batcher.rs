@@ -19,10 +19,12 @@ use crate::telemetry::worker_metrics::BatchMetrics;
 use crate::worker::statistics::Statistics;
 
 /// Why an accepted request has no rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RunError {
     /// Its time was up before it could run.
     DeadlineExceeded,
+    /// The graph does not take the request's values, for this reason.
+    RefusedValues(String),
     /// The engine could not run it; the log says why.
     Engine,
 }
@@ -183,7 +185,7 @@ mod tests {
     use crate::model::tensor::Values;
     use crate::telemetry::worker_metrics::WorkerMetrics;
 
-    /// Doubles whole numbers; panics on 13, fails on 14, and waits for leave before each run if it is given a gate.
+    /// Doubles whole numbers; panics on 13, fails on 14, refuses 1500, and waits for leave before each run if it is given a gate.
     struct Doubler {
         signature: Signature,
         gate: Option<Mutex<mpsc::Receiver<()>>>,
@@ -217,6 +219,9 @@ mod tests {
             assert!(!values.contains(&13), "thirteen");
             if values.contains(&14) {
                 return Err(EngineError::Failed("fourteen".into()));
+            }
+            if values.contains(&1500) {
+                return Err(EngineError::RefusedValues("too much".into()));
             }
             Ok(vec![tensor(values.iter().map(|value| value * 2).collect())])
         }
@@ -339,12 +344,16 @@ mod tests {
         while rig.batcher.depth() > 0 {
             thread::yield_now();
         }
-        let others = [vec![1], vec![13], vec![14], vec![2]].map(|values| rig.submit(values));
-        (0..6).for_each(|_| gate.send(()).unwrap());
+        let others = [vec![1], vec![13], vec![14], vec![1500], vec![2]].map(|values| rig.submit(values));
+        (0..7).for_each(|_| gate.send(()).unwrap());
         assert_eq!(rows(first), Ok(vec![0]));
         let answers = others.map(rows);
         let failed = Err(RunError::Engine);
-        assert_eq!(answers, [Ok(vec![2]), failed.clone(), failed, Ok(vec![4])]);
+        let refused = Err(RunError::RefusedValues("too much".into()));
+        assert_eq!(
+            answers,
+            [Ok(vec![2]), failed.clone(), failed, refused, Ok(vec![4])]
+        );
         let again = rig.submit(vec![5]);
         gate.send(()).unwrap();
         assert_eq!(rows(again), Ok(vec![10]));

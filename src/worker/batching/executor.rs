@@ -58,7 +58,7 @@ impl Executor {
                 }
                 Err(error) => {
                     let requests = batch.len();
-                    tracing::warn!(model = self.label, requests, %error, "a batch failed; its requests run one by one");
+                    tracing::debug!(model = self.label, requests, %error, "a batch failed; its requests run one by one");
                 }
             }
         }
@@ -111,6 +111,7 @@ impl Executor {
                 self.metrics.expired.inc();
                 entry.answer(Err(RunError::DeadlineExceeded));
             }
+            Err(EngineError::RefusedValues(reason)) => entry.answer(Err(RunError::RefusedValues(reason))),
             Err(error) => {
                 tracing::error!(model = self.label, rows, %error, "a request could not be run");
                 entry.answer(Err(RunError::Engine));

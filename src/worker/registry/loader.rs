@@ -12,6 +12,7 @@ use super::keeper::Event;
 use super::settle::VersionId;
 use crate::config::ModelConfig;
 use crate::model::repository::{VersionFiles, fingerprint};
+use crate::system::stand_back;
 use crate::worker::served::{LoadError, Prepared, Served};
 use crate::worker::trial::Trial;
 
@@ -68,15 +69,6 @@ fn load(job: &Job, trial: &Trial) -> Result<Prepared, LoadError> {
     }
 }
 
-/// Lets requests go first on a busy machine. Threads that a loader starts would inherit it: engines are started
-/// elsewhere. Other systems than Linux would apply it to the whole process.
-fn stand_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(10) {
-        tracing::debug!(%error, "the priority of a loader could not be lowered");
-    }
-}
-
 /// A version that was replaced, or is to be gone.
 pub(super) struct Retired {
     pub(super) id: VersionId,
@@ -90,6 +82,7 @@ pub(super) fn start_unloader(events: &Sender<Event>) -> io::Result<Sender<Retire
     let (sender, retired) = mpsc::channel::<Retired>();
     let events = events.clone();
     thread::Builder::new().name("unload".to_owned()).spawn(move || {
+        stand_back();
         while let Ok(Retired { id, served, is_gone }) = retired.recv() {
             served.batcher.join();
             drop(served);

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::super::features::{only, refused, tensor};
+use super::super::features::{only, quoted, refused, tensor};
 use super::super::{Attributes, Fact, MlError, MlOperator, View};
 use crate::model::tensor::{Datatype, Slice, Tensor, Values};
 
@@ -129,9 +129,9 @@ fn parsed(texts: &[String], to: Datatype) -> Result<Values, MlError> {
 }
 
 fn no_number(text: &str) -> MlError {
-    let shown: String = text.chars().take(40).collect();
+    let found = quoted(text);
     refused(format!(
-        "expected a text that begins with a number, found {shown:?}"
+        "expected a text that begins with a number, found {found}"
     ))
 }
 
