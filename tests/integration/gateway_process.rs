@@ -289,8 +289,10 @@ async fn sources_of_workers_come_and_go_without_a_restart() {
     gateway.until_up(1).await;
     assert_eq!(gateway.workers().await[0]["id"], b.address.to_string());
 
+    gateway.rewrite(&source("20ms"), &[(c, 1)]);
+    gateway.until_up(2).await;
     gateway.rewrite("", &[(c, 1)]);
-    gateway.until_reloads("applied", 4.0).await;
+    gateway.until_reloads("applied", 5.0).await;
     gateway.until_up(1).await;
     assert_eq!(gateway.workers().await[0]["id"], "c");
     assert!(load.stop().await > 0);
