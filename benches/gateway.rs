@@ -1,30 +1,56 @@
 //! What the gateway does with every request: pick an endpoint, and find out whom a body is for.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use millrace::config::PolicyName;
-use millrace::gateway::balance::{Moment, Pick, build};
+use millrace::config::{BalancingConfig, PolicyName};
+use millrace::gateway::balance::{Candidate, Load, LoadReport, Moment, Pick, build, hash};
 use millrace::gateway::target::Target;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+/// Endpoints that are all known, with a few requests in flight at each.
+fn candidates(count: u32) -> Box<[Candidate]> {
+    let candidate = |index: u32| {
+        let load = Load::of(Arc::default());
+        (0..index % 5).for_each(|_| load.begin());
+        let latency = Duration::from_micros(u64::from(1_000 + index % 13 * 100));
+        load.observe(latency, Moment::default(), Duration::from_secs(2));
+        let report = LoadReport {
+            in_flight: Some(index % 5),
+            latency_micros: Some(1_000 + index % 13 * 100),
+            ..LoadReport::default()
+        };
+        load.report(&report, Moment::default());
+        Candidate {
+            id: hash(&index.to_le_bytes()),
+            weight: 1 + index % 7,
+            load: Arc::new(load),
+        }
+    };
+    (0..count).map(candidate).collect()
+}
+
 fn pick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pick");
+    let config = BalancingConfig::default();
     for name in PolicyName::ALL {
         for endpoints in [3, 16, 1000] {
-            let weights: Vec<u32> = (0..endpoints).map(|index| 1 + index % 7).collect();
-            let policy = build(name, &weights);
+            let policy = build(name, candidates(endpoints), &config);
             let mut rng = SmallRng::seed_from_u64(1);
-            let mut turn = 0;
+            let mut turn = 0_u64;
             group.bench_function(BenchmarkId::new(name.as_str(), endpoints), |bencher| {
                 bencher.iter(|| {
                     turn += 1;
+                    // Signals stay recent: half a second of requests at 1,000 a second, again and again.
+                    let now = Moment::from_micros(turn % 500 * 1_000);
                     policy.pick(Pick {
                         turn: black_box(turn),
-                        key: None,
+                        key: Some(turn),
                         avoid: &[],
-                        now: Moment::default(),
+                        now,
                         rng: &mut rng,
                     })
                 });

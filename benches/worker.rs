@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace::api::predict::{Listed, Nested, PredictRequest, PredictResponse};
@@ -10,7 +11,9 @@ use millrace::model::artifact::Artifact;
 use millrace::model::engine_choice::EngineChoice;
 use millrace::model::schema::Schema;
 use millrace::model::tensor::{Slice, Tensor, Values};
+use millrace::worker::load::ModelLoad;
 use millrace::worker::validation::tensors_of;
+use tokio::time::Instant;
 
 const MODELS: [(&str, usize); 3] = [("iris", 4), ("diabetes", 10), ("digits", 64)];
 const ROWS: [usize; 2] = [1, 64];
@@ -131,5 +134,30 @@ fn engines(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, encode, batch, engines);
+/// What a request costs in addition because its answer tells the load.
+fn load(criterion: &mut Criterion) {
+    let (load, now) = (ModelLoad::default(), Instant::now());
+    // As full as it can be: every load is known, with as many requests as are kept.
+    for in_flight in (0..12).map(|power| (1 << power) >> 1) {
+        (0..64).for_each(|micros| load.answered(in_flight, Duration::from_micros(micros * 7 % 64), now));
+    }
+    load.ran(Duration::from_secs(1), 3, now);
+    load.computed(700, now);
+    let mut group = criterion.benchmark_group("load");
+    group.bench_function("note", |bencher| {
+        bencher.iter(|| {
+            load.answered(black_box(5), Duration::from_micros(2_000), now);
+            load.ran(Duration::from_micros(900), 1, now);
+            load.computed(1, now);
+        });
+    });
+    group.bench_function("report", |bencher| {
+        bencher.iter(|| load.report(black_box(5), now));
+    });
+    let report = load.report(5, now);
+    group.bench_function("write", |bencher| bencher.iter(|| black_box(&report).to_header()));
+    group.finish();
+}
+
+criterion_group!(benches, decode, encode, batch, engines, load);
 criterion_main!(benches);

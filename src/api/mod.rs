@@ -4,6 +4,7 @@ pub mod datum;
 pub mod error;
 pub mod error_shape;
 pub mod headers;
+pub mod load_report;
 pub mod models;
 pub mod openapi;
 pub mod predict;

@@ -36,6 +36,8 @@ mod tests {
 
     use super::testing::document;
     use crate::api::error::ErrorCode;
+    use crate::api::headers::LOAD_METRICS;
+    use crate::api::load_report::LoadReport;
     use crate::model::tensor::Datatype;
 
     #[test]
@@ -52,6 +54,35 @@ mod tests {
         let datatypes = &document["components"]["schemas"]["Datatype"]["enum"];
         let expected = Datatype::ALL.map(Datatype::as_str);
         assert_eq!(datatypes, &serde_json::to_value(expected).unwrap());
+    }
+
+    #[test]
+    fn it_shows_a_load_as_workers_write_it() {
+        let document = document();
+        let example = document["components"]["headers"]["LoadMetrics"]["example"]
+            .as_str()
+            .unwrap();
+        let report = LoadReport::parse(example).unwrap();
+        assert!(report.capacity().is_some());
+        assert_eq!(report.to_header(), example);
+    }
+
+    #[test]
+    fn every_answer_about_a_model_tells_the_load() {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap();
+        let models = paths.iter().filter(|(path, _)| {
+            path.starts_with("/models/{model}") || path.starts_with("/v2/models/{model}")
+        });
+        for (path, operations) in models {
+            for (method, operation) in operations.as_object().unwrap() {
+                let headers = &operation["responses"]["200"]["headers"];
+                assert!(headers.get(LOAD_METRICS).is_some(), "{method} {path}");
+            }
+        }
+        for (name, response) in document["components"]["responses"].as_object().unwrap() {
+            assert!(response["headers"].get(LOAD_METRICS).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -176,6 +176,9 @@ mod tests {
             id = "a"
             url = "http://worker-b:9000"
             weight = -1
+            [gateway.balancing]
+            key = "cookie:a"
+            hot_quantile = 2
             [gateway.health]
             rise = "twice"
             [worker.batching]
@@ -189,9 +192,11 @@ mod tests {
             r#"gateway.workers[0].url: expected an address such as "http://worker-a:9000"; found "ftp://worker-a""#,
             "gateway.workers[1].weight: expected a whole number, 0 or more; found -1",
             r#"gateway.workers[1].id: "a" is taken by another worker"#,
-            r#"gateway.policy: expected one of round_robin, random, weighted; found "fastest""#,
+            r#"gateway.policy: expected one of round_robin, random, weighted, least_request, power_of_two, peak_ewma, prequal, consistent_hash; found "fastest""#,
             r#"gateway.deadline: expected a duration such as "250ms" or "10s", at most "365d"; found "soon""#,
             "gateway.max_in_flight: expected a whole number, 1 or more; found 0",
+            r#"gateway.balancing.hot_quantile: expected a share from 0 to 1; found 2"#,
+            r#"gateway.balancing.key: expected "client", "header:NAME" or "field:NAME" (with dots where it lies deeper); found "cookie:a""#,
             r#"gateway.health.rise: expected a whole number, 0 or more; found "twice""#,
             "gateway.polcy: unknown key; did you mean policy?",
             "worker.batching.max_batch_size: expected a whole number, 0 or more; found 1.5",

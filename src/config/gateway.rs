@@ -1,7 +1,6 @@
 //! `[gateway]`
 
 use std::collections::HashSet;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use axum::http::uri::{Authority, Scheme};
 use serde::Serialize;
 use toml::Value;
 
+use super::balancing::{BalancingConfig, PolicyName};
 use super::check::body_size;
 use super::discovery::{DiscoveryConfig, read_discovery};
 use super::section::{ConfigError, ConfigErrors, Section};
@@ -50,6 +50,8 @@ pub struct GatewayConfig {
     pub workers: Vec<EndpointConfig>,
     /// Where it finds more of them.
     pub discovery: Vec<DiscoveryConfig>,
+    /// What the policies go by.
+    pub balancing: BalancingConfig,
     /// How workers are asked for their health.
     pub health: HealthConfig,
     /// When a request is tried again.
@@ -68,60 +70,6 @@ pub struct EndpointConfig {
     pub authority: Authority,
     /// Its share under weighted policies; 0 takes nothing.
     pub weight: u32,
-}
-
-/// Names of the balancing policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyName {
-    /// One after the other.
-    RoundRobin,
-    /// Each with the same chance.
-    Random,
-    /// One after the other, in proportion to the weights, evenly spread.
-    Weighted,
-}
-
-impl PolicyName {
-    /// Every policy there is.
-    pub const ALL: [Self; 3] = [Self::RoundRobin, Self::Random, Self::Weighted];
-
-    /// As it is written in configurations and labels.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::Random => "random",
-            Self::Weighted => "weighted",
-        }
-    }
-
-    /// The policy of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.as_str() == name)
-    }
-
-    /// All names, as an error lists them.
-    #[must_use]
-    pub fn choices() -> String {
-        Self::ALL.map(Self::as_str).join(", ")
-    }
-}
-
-impl fmt::Display for PolicyName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl Setting for PolicyName {
-    fn expected() -> String {
-        format!("one of {}", Self::choices())
-    }
-    fn read(value: &Value) -> Option<Self> {
-        Self::parse(value.as_str()?)
-    }
 }
 
 /// `[gateway.health]`: active probes and how many agree before an endpoint changes its state.
@@ -180,6 +128,7 @@ impl GatewayConfig {
             shutdown: ShutdownConfig::read(section.section("shutdown")),
             workers,
             discovery,
+            balancing: BalancingConfig::read(section.section("balancing")),
             health: HealthConfig::read(section.section("health")),
             retry: RetryConfig::read(section.section("retry")),
         };

@@ -4,6 +4,7 @@
 //! checked types and reports *every* error with its key, not just the first. A [`Config`] in hand is valid: nothing
 //! after it needs to ask again whether a weight is positive or an address parses.
 
+mod balancing;
 mod check;
 mod discovery;
 mod engine;
@@ -16,10 +17,11 @@ mod setting;
 mod telemetry;
 mod worker;
 
+pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
 pub use discovery::{DiscoveryConfig, DnsConfig, DnsName, HostPort, Wanted, read_worker_list};
 pub use follow::{FollowedFile, Looked};
 pub use gateway::{
-    EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, PolicyName, RepositoryCallsConfig, RetryConfig,
+    EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, RepositoryCallsConfig, RetryConfig,
 };
 pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};

@@ -1,6 +1,7 @@
 //! The handlers of the admin listener: shows what the gateway knows, and changes it live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -8,6 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
+use super::balance::{Load, Moment};
 use super::health::judge::Health;
 use super::pool::{Member, PoolError};
 use crate::api::error::{ApiError, ErrorCode};
@@ -32,18 +34,64 @@ struct Worker {
     reason: Option<String>,
     weight: u32,
     drain: bool,
-    in_flight: usize,
+    in_flight: u32,
     /// Over all of its requests so far; none where there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     mean_latency_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reported_load: Option<String>,
+    /// What is known of it for each model.
+    loads: Vec<ModelLoad>,
     /// Those that it has ready in some version.
     models: Vec<String>,
 }
 
+/// What is known of a worker for one model; each figure where there is one.
+#[derive(Serialize)]
+struct ModelLoad {
+    model: String,
+    /// The peak-sensitive moving average of its latencies, as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f32>,
+    /// Requests per second that it could answer, by what it says of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<f32>,
+    /// What it last said of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<ToldLoad>,
+}
+
+#[derive(Serialize)]
+struct ToldLoad {
+    in_flight: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
+    age_ms: u64,
+    /// Requests that were sent there since.
+    uses: u32,
+}
+
+impl ModelLoad {
+    fn of(model: &str, load: &Load, now: Moment, decay: Duration) -> Self {
+        let told = load.last_signal().map(|(told, at)| ToldLoad {
+            in_flight: told.in_flight,
+            latency_ms: told.latency_micros.map(|micros| f64::from(micros) / 1e3),
+            age_ms: whole_millis(now.since(at)),
+            uses: told.uses,
+        });
+        Self {
+            model: model.to_owned(),
+            latency_ms: load.latency_micros(now, decay).map(|micros| micros / 1e3),
+            capacity: load.capacity(),
+            told,
+        }
+    }
+}
+
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Worker {
-    fn of(member: &Member) -> Self {
+    fn of(member: &Member, now: Moment, decay: Duration) -> Self {
         let endpoint = &member.endpoint;
         let duration = &endpoint.metrics.duration;
         let count = duration.get_sample_count();
@@ -61,7 +109,11 @@ impl Worker {
             drain: member.is_drained,
             in_flight: endpoint.in_flight(),
             mean_latency_ms: (count > 0).then(|| duration.get_sample_sum() / count as f64 * 1e3),
-            reported_load: endpoint.reported_load().map(|load| load.to_string()),
+            loads: endpoint
+                .loads()
+                .iter()
+                .map(|(model, load)| ModelLoad::of(model, load, now, decay))
+                .collect(),
             models: member
                 .models
                 .models
@@ -83,7 +135,13 @@ pub async fn workers(State(gateway): State<Arc<Gateway>>) -> Response {
         let snapshot = gateway.pool.snapshot();
         (snapshot.policy.as_str(), snapshot.generation)
     };
-    let workers = gateway.pool.members().iter().map(Worker::of).collect();
+    let (now, decay) = (gateway.clock.now(), gateway.settings().balancing.decay);
+    let workers = gateway
+        .pool
+        .members()
+        .iter()
+        .map(|member| Worker::of(member, now, decay))
+        .collect();
     reply::json(&Workers {
         policy,
         generation,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::uri::{PathAndQuery, Scheme};
-use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -67,20 +67,16 @@ pub(super) async fn ask_everyone(gateway: &Gateway, question: &Question) -> Answ
 }
 
 async fn ask(client: &WorkerClient, endpoint: &Endpoint, question: &Question) -> Result<Said, String> {
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(endpoint.authority.clone())
-        .path_and_query(question.path.clone())
-        .build()
-        .expect("scheme, authority and path make a URI");
-    let mut request = Request::new(Full::new(question.body.clone()));
-    *request.method_mut() = question.method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = question.headers.clone();
-    let left = question.deadline.remaining_header(Instant::now());
-    request
-        .headers_mut()
-        .insert(HeaderName::from_static(REQUEST_TIMEOUT_MS), left);
+    let Question {
+        method,
+        path,
+        mut headers,
+        body,
+        deadline,
+    } = question.clone();
+    let left = deadline.remaining_header(Instant::now());
+    headers.insert(HeaderName::from_static(REQUEST_TIMEOUT_MS), left);
+    let request = endpoint.request(method, path, headers, body);
     let response = client.send(request).await.map_err(|error| error.to_string())?;
     let (parts, body) = response.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await;

@@ -7,13 +7,16 @@
 
 pub mod admin;
 pub mod admission;
+mod answer;
 pub mod balance;
 pub mod client;
+pub mod clock;
 pub mod discovery;
 pub mod endpoint;
 mod everyone;
 pub mod forward;
 pub mod health;
+pub mod key;
 pub mod models;
 pub mod pool;
 pub mod predict;
@@ -24,15 +27,18 @@ pub mod router;
 pub mod snapshot;
 pub mod target;
 mod v2;
+mod verdict;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::admission::Admission;
 use self::client::WorkerClient;
+use self::clock::Clock;
 use self::discovery::Discovery;
 use self::endpoint::Endpoint;
 use self::pool::Pool;
@@ -50,6 +56,8 @@ pub struct Gateway {
     pub pool: Pool,
     /// The connections to them.
     pub client: WorkerClient,
+    /// Its time.
+    pub clock: Clock,
     /// What it counts.
     pub metrics: GatewayMetrics,
     /// How many retries all requests together may still make.
@@ -69,9 +77,16 @@ impl Gateway {
     /// A gateway over the workers of `config`, probing them from now on. Needs a tokio runtime.
     #[must_use]
     pub fn start(config: GatewayConfig) -> Arc<Self> {
-        let metrics = GatewayMetrics::new();
+        let (clock, metrics) = (Clock::start(), GatewayMetrics::new());
         let gateway = Arc::new(Self {
-            pool: Pool::new(config.policy, config.health.clone(), metrics.clone()),
+            pool: Pool::new(
+                config.policy,
+                config.balancing.clone(),
+                config.health.clone(),
+                clock,
+                metrics.clone(),
+            ),
+            clock,
             client: WorkerClient::new(config.connect_timeout),
             budget: RetryBudget::new(Instant::now()),
             admission: Admission::new(metrics.in_flight.clone()),
@@ -84,6 +99,8 @@ impl Gateway {
         });
         let settings = gateway.settings();
         gateway.set_sources(&settings.workers, &settings.discovery);
+        tokio::spawn(health::load_probe::run(Arc::downgrade(&gateway)));
+        tokio::spawn(refresh(Arc::downgrade(&gateway)));
         gateway
     }
 
@@ -146,6 +163,15 @@ impl Gateway {
             }
         }
         settings
+    }
+}
+
+/// Lets policies take over what changes slowly, until the gateway goes.
+async fn refresh(gateway: Weak<Gateway>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        gateway.pool.snapshot().refresh();
     }
 }
 

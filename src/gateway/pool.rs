@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::balance::Moment;
+use super::clock::Clock;
 use super::endpoint::Endpoint;
 use super::health::judge::{Health, Observation};
-use super::snapshot::{Candidates, ModelRoute, Snapshot, Turns};
+use super::snapshot::{Candidates, ModelRoute, Place, Snapshot, Turns};
 use crate::api::models::{ModelList, VersionEntry, VersionState};
-use crate::config::{EndpointConfig, HealthConfig, PolicyName};
+use crate::config::{BalancingConfig, EndpointConfig, HealthConfig, PolicyName};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
 /// The members of a gateway.
@@ -21,20 +23,22 @@ use crate::telemetry::gateway_metrics::GatewayMetrics;
 pub struct Pool {
     snapshot: ArcSwap<Snapshot>,
     members: Mutex<Members>,
+    clock: Clock,
     metrics: GatewayMetrics,
 }
 
 #[derive(Debug)]
 struct Members {
     policy: PolicyName,
+    balancing: BalancingConfig,
     thresholds: HealthConfig,
     list: Vec<Member>,
     turns: HashMap<(Arc<str>, Box<str>), Turns>,
     generation: u64,
 }
 
-/// Who serves each version of one model, with weights.
-type ServedVersions = HashMap<Box<str>, Vec<(Arc<Endpoint>, u32)>>;
+/// Who serves each version of one model.
+type ServedVersions = HashMap<Box<str>, Vec<Place>>;
 
 /// One endpoint and what is known of it.
 #[derive(Clone, Debug)]
@@ -49,6 +53,8 @@ pub struct Member {
     pub is_drained: bool,
     /// Whether it takes requests.
     pub health: Health,
+    /// When it last came (back).
+    pub up_since: Moment,
     /// What the last bad observation was.
     pub reason: Option<String>,
     /// What it serves, as its last good probe told.
@@ -78,9 +84,16 @@ pub struct Changes {
 impl Pool {
     /// A pool without members.
     #[must_use]
-    pub fn new(policy: PolicyName, thresholds: HealthConfig, metrics: GatewayMetrics) -> Self {
+    pub fn new(
+        policy: PolicyName,
+        balancing: BalancingConfig,
+        thresholds: HealthConfig,
+        clock: Clock,
+        metrics: GatewayMetrics,
+    ) -> Self {
         let mut members = Members {
             policy,
+            balancing,
             thresholds,
             list: Vec::new(),
             turns: HashMap::new(),
@@ -89,6 +102,7 @@ impl Pool {
         let pool = Self {
             snapshot: ArcSwap::from_pointee(members.snapshot()),
             members: Mutex::new(members),
+            clock,
             metrics,
         };
         pool.change(|_| true);
@@ -150,6 +164,14 @@ impl Pool {
         self.change(|members| std::mem::replace(&mut members.policy, policy) != policy);
     }
 
+    /// Balances from now on by other settings.
+    pub fn set_balancing(&self, balancing: &BalancingConfig) {
+        self.change(|members| {
+            members.balancing = balancing.clone();
+            true
+        });
+    }
+
     /// Judges from now on by other thresholds.
     pub fn set_thresholds(&self, thresholds: &HealthConfig) {
         self.lock().thresholds = thresholds.clone();
@@ -193,7 +215,11 @@ impl Pool {
             if serves_other {
                 member.models = Arc::new(models);
             }
-            member.observe(Observation::Good, None, &thresholds) || serves_other
+            let is_news = member.observe(Observation::Good, None, &thresholds);
+            if is_news {
+                member.up_since = self.clock.now();
+            }
+            is_news || serves_other
         });
     }
 
@@ -216,7 +242,7 @@ impl Pool {
         }
         members.generation += 1;
         let snapshot = members.snapshot();
-        members.forget_turns(&snapshot);
+        members.forget(&snapshot);
         self.show(&members);
         self.snapshot.store(Arc::new(snapshot));
     }
@@ -251,6 +277,7 @@ impl Member {
             listed_weight: weight,
             is_drained: false,
             health: Health::default(),
+            up_since: Moment::default(),
             reason: None,
             models: Arc::default(),
         }
@@ -286,6 +313,16 @@ impl Member {
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         self.health.is_up() && !self.is_drained && self.weight > 0
+    }
+
+    /// As it stands among those that may take requests for this model.
+    fn place(&self, model: &Arc<str>) -> Place {
+        Place {
+            endpoint: Arc::clone(&self.endpoint),
+            load: self.endpoint.load_of(model),
+            weight: self.weight,
+            up_since: self.up_since,
+        }
     }
 
     fn log(&self, reason: Option<&str>) {
@@ -330,11 +367,12 @@ impl Members {
         let mut serving: HashMap<Arc<str>, ServedVersions> = HashMap::new();
         for member in &self.list {
             for model in &member.models.models {
-                let versions = serving.entry(model.name.as_str().into()).or_default();
+                let name: Arc<str> = model.name.as_str().into();
+                let versions = serving.entry(Arc::clone(&name)).or_default();
                 for version in &model.versions {
                     let candidates = versions.entry(version.version.as_str().into()).or_default();
                     if version.state == VersionState::Ready && member.takes_requests() {
-                        candidates.push((member.endpoint.clone(), member.weight));
+                        candidates.push(member.place(&name));
                     }
                 }
                 // A label is a version to whoever asks: it goes to those that have ready what it points at there.
@@ -344,7 +382,7 @@ impl Members {
                         version.version == *target && version.state == VersionState::Ready
                     };
                     if member.takes_requests() && model.versions.iter().any(is_ready) {
-                        candidates.push((member.endpoint.clone(), member.weight));
+                        candidates.push(member.place(&name));
                     }
                 }
             }
@@ -365,21 +403,21 @@ impl Members {
 
     fn route(&mut self, name: Arc<str>, versions: ServedVersions) -> ModelRoute {
         let serves = |member: &Member| {
-            let has = |endpoint: &(Arc<Endpoint>, u32)| Arc::ptr_eq(&endpoint.0, &member.endpoint);
+            let has = |place: &Place| Arc::ptr_eq(&place.endpoint, &member.endpoint);
             versions.values().any(|candidates| candidates.iter().any(has))
         };
         let any: Vec<_> = self
             .list
             .iter()
             .filter(|member| serves(member))
-            .map(|member| (member.endpoint.clone(), member.weight))
+            .map(|member| member.place(&name))
             .collect();
-        let any_version = Candidates::new(self.policy, any, self.turns_of(&name, ""));
+        let any_version = self.candidates(any, &name, "");
         let versions = versions
             .into_iter()
             .map(|(version, candidates)| {
-                let turns = self.turns_of(&name, &version);
-                (version, Candidates::new(self.policy, candidates, turns))
+                let candidates = self.candidates(candidates, &name, &version);
+                (version, candidates)
             })
             .collect();
         ModelRoute {
@@ -389,6 +427,11 @@ impl Members {
         }
     }
 
+    fn candidates(&mut self, places: Vec<Place>, model: &Arc<str>, version: &str) -> Candidates {
+        let turns = self.turns_of(model, version);
+        Candidates::new(self.policy, &self.balancing, places, turns)
+    }
+
     fn turns_of(&mut self, model: &Arc<str>, version: &str) -> Turns {
         self.turns
             .entry((model.clone(), version.into()))
@@ -396,8 +439,12 @@ impl Members {
             .clone()
     }
 
-    /// Forgets the turns of models and versions that nobody has any more.
-    fn forget_turns(&mut self, snapshot: &Snapshot) {
+    /// Forgets the turns of models and versions that nobody has any more, and the loads of models that a member has no more.
+    fn forget(&mut self, snapshot: &Snapshot) {
+        for member in &self.list {
+            let serves = |name: &str| member.models.models.iter().any(|model| model.name == name);
+            member.endpoint.keep_loads(serves);
+        }
         self.turns.retain(|(model, version), _| {
             let route = snapshot.models.get(model);
             route.is_some_and(|route| version.is_empty() || route.versions.contains_key(version))
@@ -412,7 +459,8 @@ mod tests {
 
     use super::*;
     use crate::api::models::ModelEntry;
-    use crate::gateway::snapshot::NoRoute;
+    use crate::gateway::endpoint::InFlight;
+    use crate::gateway::snapshot::{NoRoute, Picked, Question};
 
     fn pool(policy: PolicyName, workers: &[(&str, u32)]) -> Pool {
         let thresholds = HealthConfig {
@@ -422,7 +470,14 @@ mod tests {
             rise: 2,
             fall: 3,
         };
-        let pool = Pool::new(policy, thresholds, GatewayMetrics::new());
+        let balancing = BalancingConfig::default();
+        let pool = Pool::new(
+            policy,
+            balancing,
+            thresholds,
+            Clock::start(),
+            GatewayMetrics::new(),
+        );
         pool.set_members(&configs(workers));
         pool
     }
@@ -466,8 +521,22 @@ mod tests {
     }
 
     fn picks(pool: &Pool, model: &str, count: usize) -> String {
-        let pick = |_| pool.snapshot().pick(model, None, &[]).unwrap().1.id.to_string();
+        let pick = |_| pick(pool, model, None, &[]).unwrap().endpoint.id.to_string();
         (0..count).map(pick).collect()
+    }
+
+    fn pick(
+        pool: &Pool,
+        model: &str,
+        version: Option<&str>,
+        tried: &[Arc<Endpoint>],
+    ) -> Result<Picked, NoRoute> {
+        let question = Question {
+            model,
+            version,
+            key: None,
+        };
+        pool.snapshot().pick(question, tried, pool.clock.now())
     }
 
     const READY: &[(&str, VersionState)] = &[("1", VersionState::Ready)];
@@ -499,29 +568,26 @@ mod tests {
             "b",
             &serving(&[("iris", &[("1", VersionState::Ready), ("2", VersionState::Failed)])]),
         );
-        let pick = |version| {
-            pool.snapshot()
-                .pick("iris", Some(version), &[])
-                .map(|(_, endpoint)| endpoint.id.to_string())
-        };
-        assert_eq!((pick("2").unwrap(), pick("2").unwrap()), ("a".into(), "a".into()));
-        assert_ne!(pick("1").unwrap(), pick("1").unwrap());
-        assert_eq!(pick("3"), Err(NoRoute::UnknownVersion));
+        let of =
+            |version| pick(&pool, "iris", Some(version), &[]).map(|picked| picked.endpoint.id.to_string());
+        assert_eq!((of("2").unwrap(), of("2").unwrap()), ("a".into(), "a".into()));
+        assert_ne!(of("1").unwrap(), of("1").unwrap());
+        assert_eq!(of("3"), Err(NoRoute::UnknownVersion));
     }
 
     #[test]
     fn what_nobody_has_is_told_apart_from_what_nobody_can_serve_now() {
         let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
-        let pick = |model: &str| pool.snapshot().pick(model, None, &[]).unwrap_err();
-        assert_eq!(pick("iris"), NoRoute::NoWorker, "nobody was seen yet");
+        let refused = |model: &str| pick(&pool, model, None, &[]).unwrap_err();
+        assert_eq!(refused("iris"), NoRoute::NoWorker, "nobody was seen yet");
         up(&pool, "a", &serving(&[("iris", READY)]));
-        assert_eq!(pick("digits"), NoRoute::NoWorker, "b may have it");
+        assert_eq!(refused("digits"), NoRoute::NoWorker, "b may have it");
         up(&pool, "b", &serving(&[("iris", READY)]));
-        assert_eq!(pick("digits"), NoRoute::UnknownModel);
+        assert_eq!(refused("digits"), NoRoute::UnknownModel);
         for id in ["a", "b"] {
             pool.observe_bad(&member(&pool, id).endpoint, Observation::Out, "refused".into());
         }
-        assert_eq!(pick("iris"), NoRoute::NoWorker);
+        assert_eq!(refused("iris"), NoRoute::NoWorker);
     }
 
     #[test]
@@ -530,11 +596,13 @@ mod tests {
         for id in ["a", "b", "c"] {
             up(&pool, id, &serving(&[("iris", READY)]));
         }
-        let guard = member(&pool, "a").endpoint.begin();
+        let Picked { endpoint, load, .. } = pick(&pool, "iris", None, &[]).unwrap();
+        assert_eq!(*endpoint.id, *"a");
+        let guard = InFlight::begin(endpoint, load, pool.clock, Duration::from_secs(2));
         let before = pool.snapshot().generation;
         pool.set_policy(PolicyName::Weighted);
         assert_eq!(pool.snapshot().generation, before + 1);
-        assert_eq!(picks(&pool, "iris", 5), "abaca");
+        assert_eq!(picks(&pool, "iris", 5), "bacaa");
         pool.set_weight("a", 0).unwrap();
         assert_eq!(
             picks(&pool, "iris", 4).replace('b', "").len(),
@@ -598,15 +666,13 @@ mod tests {
         let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
         up(&pool, "a", &serving(&[("iris", READY)]));
         up(&pool, "b", &serving(&[("iris", READY)]));
-        let first = pool.snapshot().pick("iris", None, &[]).unwrap().1;
-        let second = pool
-            .snapshot()
-            .pick("iris", None, std::slice::from_ref(&first))
+        let first = pick(&pool, "iris", None, &[]).unwrap().endpoint;
+        let second = pick(&pool, "iris", None, std::slice::from_ref(&first))
             .unwrap()
-            .1;
+            .endpoint;
         assert_ne!(first.id, second.id);
         assert_eq!(
-            pool.snapshot().pick("iris", None, &[first, second]).unwrap_err(),
+            pick(&pool, "iris", None, &[first, second]).unwrap_err(),
             NoRoute::NoWorker
         );
     }

@@ -14,11 +14,13 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::forward::{Call, Forwarded, forward, refusal};
+use super::key::key_of;
 use super::proxy_headers;
 use super::snapshot::NoRoute;
 use super::target::Target;
 use crate::api::error::ApiError;
 use crate::api::headers;
+use crate::config::{GatewayConfig, HashKey, PolicyName};
 use crate::http::body;
 use crate::http::compression::decompressed;
 use crate::http::deadline::Deadline;
@@ -99,6 +101,7 @@ fn read_question(
         path,
         target,
         headers: headers_to_worker(request),
+        key: None,
         body: Bytes::new(),
         deadline: Deadline::of_request(request.headers(), limit, Instant::now())?,
     })
@@ -155,10 +158,18 @@ async fn read_call(
     let (parts, body) = request.into_parts();
     let limit = settings.http.max_body;
     let body = body::read_as_sent(&parts.headers, body, limit, deadline).await?;
+    let key = keyed_by(gateway, &settings);
+    let is_read = named.is_none() || matches!(key, Some(HashKey::Field(_)));
+    let readable = if is_read {
+        decompressed(&parts.headers, body.clone(), limit, deadline).await?
+    } else {
+        Bytes::new()
+    };
+    let client = parts.extensions.get::<ClientAddress>().copied();
+    let key = key.and_then(|key| key_of(key, &parts.headers, client, &readable));
     let (path, target) = match named {
         Some(named) => named,
         None => {
-            let readable = decompressed(&parts.headers, body.clone(), limit, deadline).await?;
             let target = Target::of_body(&readable, settings.default_model.as_deref())?;
             (path_at_worker(target.predict_path(), &target)?, target)
         }
@@ -168,9 +179,16 @@ async fn read_call(
         path,
         target,
         headers,
+        key,
         body,
         deadline,
     })
+}
+
+/// What requests are to stay with, where the policy in force asks for that.
+fn keyed_by<'a>(gateway: &Gateway, settings: &'a GatewayConfig) -> Option<&'a HashKey> {
+    let is_asked_for = gateway.pool.snapshot().policy == PolicyName::ConsistentHash;
+    is_asked_for.then_some(&settings.balancing.key)
 }
 
 pub(super) fn headers_to_worker(request: &Request) -> HeaderMap {

@@ -2,7 +2,7 @@
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::endpoint::Endpoint;
+use super::balance::LoadReport;
 use crate::api::headers;
 use crate::http::server::ClientAddress;
 
@@ -40,18 +40,14 @@ pub fn to_worker(client: &HeaderMap, address: Option<ClientAddress>) -> HeaderMa
     passed
 }
 
-/// What a client gets of a worker's headers; the load that it tells is for the gateway and stays here.
-pub fn to_client(worker: &mut HeaderMap, endpoint: &Endpoint) {
-    if let Some(load) = worker
-        .remove(headers::LOAD_METRICS)
-        .as_ref()
-        .and_then(|load| load.to_str().ok())
-    {
-        endpoint.report_load(load);
-    }
+/// What a client gets of a worker's headers. The load that it tells is for the gateway: it is taken out and given back.
+pub fn to_client(worker: &mut HeaderMap) -> Option<LoadReport> {
+    let load = worker.remove(headers::LOAD_METRICS);
+    let report = load.and_then(|load| LoadReport::parse(load.to_str().ok()?));
     let has_length = worker.get(header::CONTENT_LENGTH).cloned();
     *worker = without_connection_headers(worker);
     worker.extend(has_length.map(|length| (header::CONTENT_LENGTH, length)));
+    report
 }
 
 fn without_connection_headers(all: &HeaderMap) -> HeaderMap {

@@ -95,6 +95,9 @@ impl Gateway {
             tracing::info!(before = %before.policy, after = %after.policy, by = "config", "the policy was changed");
             self.pool.set_policy(after.policy);
         }
+        if after.balancing != before.balancing {
+            self.pool.set_balancing(&after.balancing);
+        }
         if after.workers != before.workers || after.discovery != before.discovery {
             self.set_sources(&after.workers, &after.discovery);
         }

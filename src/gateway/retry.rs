@@ -11,9 +11,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
-use super::client::SendError;
-use crate::api::error::ErrorCode;
-
 /// Seconds that the budget looks back.
 const WINDOW: u64 = 10;
 /// So many retries are always allowed within the window: with little traffic a share of it is nothing.
@@ -30,6 +27,10 @@ pub enum Reason {
     OutOfDescriptors,
     /// What answered was no worker: an error in another shape than ours.
     BadAnswer,
+    /// The worker said that as many wait there as may.
+    Overloaded,
+    /// The worker could not run the model.
+    Internal,
     /// The worker said that it is shutting down.
     Draining,
     /// The worker said that the model is not ready there.
@@ -43,38 +44,18 @@ pub enum Reason {
 impl Reason {
     /// As it stands in metric labels.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotConnected => "not_connected",
             Self::BrokenOff => "broken_off",
             Self::OutOfDescriptors => "out_of_descriptors",
             Self::BadAnswer => "bad_answer",
+            Self::Overloaded => "overloaded",
+            Self::Internal => "internal",
             Self::Draining => "draining",
             Self::NotReady => "not_ready",
             Self::ModelNotFound => "model_not_found",
             Self::VersionNotFound => "version_not_found",
-        }
-    }
-
-    /// The reason in a failure to send.
-    #[must_use]
-    pub fn of_send_error(error: &SendError) -> Self {
-        match error {
-            SendError::NotConnected(_) => Self::NotConnected,
-            SendError::OutOfDescriptors => Self::OutOfDescriptors,
-            SendError::BrokenOff(_) => Self::BrokenOff,
-        }
-    }
-
-    /// The reason in a worker's own refusal, if that is one to go elsewhere for.
-    #[must_use]
-    pub fn of_refusal(code: ErrorCode) -> Option<Self> {
-        match code {
-            ErrorCode::Draining => Some(Self::Draining),
-            ErrorCode::NotReady => Some(Self::NotReady),
-            ErrorCode::ModelNotFound => Some(Self::ModelNotFound),
-            ErrorCode::VersionNotFound => Some(Self::VersionNotFound),
-            _ => None,
         }
     }
 }
@@ -189,25 +170,5 @@ mod tests {
             "20 retries are recent, no request is"
         );
         assert_eq!(allowed(&budget, now + Duration::from_secs(60), 100), 3);
-    }
-
-    #[test]
-    fn only_refusals_that_another_worker_may_not_share_are_tried_again() {
-        assert_eq!(Reason::of_refusal(ErrorCode::Draining), Some(Reason::Draining));
-        for code in [
-            ErrorCode::NotReady,
-            ErrorCode::ModelNotFound,
-            ErrorCode::VersionNotFound,
-        ] {
-            let reason = Reason::of_refusal(code).map(Reason::as_str);
-            assert_eq!(reason, Some(code.as_str()));
-        }
-        for code in [
-            ErrorCode::InvalidInput,
-            ErrorCode::Internal,
-            ErrorCode::Overloaded,
-        ] {
-            assert_eq!(Reason::of_refusal(code), None, "{code}");
-        }
     }
 }

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rand::RngExt;
 
-use super::balance::{self, Moment, Pick, Policy};
+use super::balance::{self, Candidate, Load, Moment, Pick, Policy, hash, slow_start};
 use super::endpoint::Endpoint;
-use crate::config::PolicyName;
+use crate::config::{BalancingConfig, PolicyName};
 
 /// Who may take which request.
 #[derive(Debug)]
@@ -35,12 +36,50 @@ pub struct ModelRoute {
     pub versions: HashMap<Box<str>, Candidates>,
 }
 
-/// Endpoints of which a policy picks one.
+/// An endpoint that may take requests for a model.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The worker.
+    pub endpoint: Arc<Endpoint>,
+    /// What is known of it for this model.
+    pub load: Arc<Load>,
+    /// Its share; 0 takes nothing under any policy.
+    pub weight: u32,
+    /// When it came (back).
+    pub up_since: Moment,
+}
+
+/// Places of which a policy picks one.
 #[derive(Debug)]
 pub struct Candidates {
-    endpoints: Vec<Arc<Endpoint>>,
+    places: Box<[Place]>,
     policy: Box<dyn Policy>,
     turns: Turns,
+    slow_start: Duration,
+    /// From then on nobody is in its slow start any more.
+    slow_until: Moment,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// A version's number or a label; none: any version.
+    pub version: Option<&'a str>,
+    /// What the request is to stay with, hashed.
+    pub key: Option<u64>,
+}
+
+/// Who takes a request.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    /// The model, as metrics and log lines name it.
+    pub model: Arc<str>,
+    /// The worker.
+    pub endpoint: Arc<Endpoint>,
+    /// What is known of it for this model.
+    pub load: Arc<Load>,
 }
 
 /// Counts the first picks from one set over all its snapshots, so that a change does not start a cycle anew.
@@ -58,13 +97,25 @@ pub enum NoRoute {
 }
 
 impl Snapshot {
-    /// Picks who serves `model`, other than those in `tried`.
+    /// Picks who takes a request, other than those in `tried`.
     pub fn pick(
         &self,
-        model: &str,
-        version: Option<&str>,
+        question: Question<'_>,
         tried: &[Arc<Endpoint>],
-    ) -> Result<(Arc<str>, Arc<Endpoint>), NoRoute> {
+        now: Moment,
+    ) -> Result<Picked, NoRoute> {
+        let (route, candidates) = self.find(question)?;
+        let place = candidates
+            .pick(question.key, tried, now)
+            .ok_or(NoRoute::NoWorker)?;
+        Ok(Picked {
+            model: Arc::clone(&route.name),
+            endpoint: Arc::clone(&place.endpoint),
+            load: Arc::clone(&place.load),
+        })
+    }
+
+    fn find(&self, question: Question<'_>) -> Result<(&ModelRoute, &Candidates), NoRoute> {
         let unknown = |otherwise| {
             if self.is_partial {
                 NoRoute::NoWorker
@@ -72,16 +123,29 @@ impl Snapshot {
                 otherwise
             }
         };
-        let route = self.models.get(model).ok_or(unknown(NoRoute::UnknownModel))?;
-        let candidates = match version {
+        let route = self
+            .models
+            .get(question.model)
+            .ok_or(unknown(NoRoute::UnknownModel))?;
+        let candidates = match question.version {
             None => &route.any_version,
             Some(version) => route
                 .versions
                 .get(version)
                 .ok_or(unknown(NoRoute::UnknownVersion))?,
         };
-        let endpoint = candidates.pick(tried).ok_or(NoRoute::NoWorker)?;
-        Ok((route.name.clone(), endpoint.clone()))
+        Ok((route, candidates))
+    }
+
+    /// Lets the policies take over what changes slowly.
+    pub fn refresh(&self) {
+        for route in self.models.values() {
+            route.any_version.policy.refresh();
+            route
+                .versions
+                .values()
+                .for_each(|candidates| candidates.policy.refresh());
+        }
     }
 
     /// Whether anybody can take any request.
@@ -89,24 +153,46 @@ impl Snapshot {
     pub fn serves_anything(&self) -> bool {
         self.models
             .values()
-            .any(|route| !route.any_version.endpoints.is_empty())
+            .any(|route| !route.any_version.places.is_empty())
+    }
+}
+
+impl ModelRoute {
+    /// Requests that were picked for so far, retries aside.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        let all = self.versions.values().chain([&self.any_version]);
+        all.map(|candidates| candidates.turns.load(Ordering::Relaxed))
+            .fold(0, u64::wrapping_add)
     }
 }
 
 impl Candidates {
-    /// These endpoints with their weights; one with weight 0 takes nothing under any policy.
+    /// Those that may be picked.
     #[must_use]
-    pub fn new(policy: PolicyName, weighted: Vec<(Arc<Endpoint>, u32)>, turns: Turns) -> Self {
-        let (endpoints, weights): (Vec<_>, Vec<_>) =
-            weighted.into_iter().filter(|&(_, weight)| weight > 0).unzip();
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Over those of these places that have a weight.
+    #[must_use]
+    pub fn new(name: PolicyName, config: &BalancingConfig, places: Vec<Place>, turns: Turns) -> Self {
+        let places: Box<[Place]> = places.into_iter().filter(|place| place.weight > 0).collect();
+        let newest = places
+            .iter()
+            .map(|place| place.up_since)
+            .max()
+            .unwrap_or_default();
         Self {
-            policy: balance::build(policy, &weights),
-            endpoints,
+            policy: balance::build(name, places.iter().map(Place::candidate).collect(), config),
+            places,
             turns,
+            slow_start: config.slow_start,
+            slow_until: newest.after(config.slow_start),
         }
     }
 
-    fn pick(&self, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
+    fn pick(&self, key: Option<u64>, tried: &[Arc<Endpoint>], now: Moment) -> Option<&Place> {
         let mut rng = rand::rng();
         // A retry starts anywhere and takes nobody's turn. If it took the next one, two workers in turn would send
         // every first try to the same one, though it fails.
@@ -115,27 +201,113 @@ impl Candidates {
         } else {
             rng.random()
         };
-        let avoid = self.indices_of(tried);
-        let index = self.policy.pick(Pick {
-            turn,
-            key: None,
-            avoid: &avoid,
-            now: Moment::default(),
-            rng: &mut rng,
-        })?;
-        self.endpoints.get(index)
+        let mut avoid = self.indices_of(tried);
+        let mut pick = |avoid: &[usize]| {
+            self.policy.pick(Pick {
+                turn,
+                key,
+                avoid,
+                now,
+                rng: &mut rng,
+            })
+        };
+        let first = pick(&avoid)?;
+        let mut picked = first;
+        while now < self.slow_until && self.is_passed_over(&self.places[picked], now) {
+            avoid.insert(avoid.partition_point(|&index| index < picked), picked);
+            // Where everybody is passed over, nobody is.
+            let Some(next) = pick(&avoid) else {
+                return self.places.get(first);
+            };
+            picked = next;
+        }
+        self.places.get(picked)
+    }
+
+    /// Whether a place in its slow start leaves this request to others.
+    fn is_passed_over(&self, place: &Place, now: Moment) -> bool {
+        let share = slow_start::share(now.since(place.up_since), self.slow_start);
+        share < 1.0 && !rand::rng().random_bool(share)
     }
 
     fn indices_of(&self, tried: &[Arc<Endpoint>]) -> Vec<usize> {
         if tried.is_empty() {
             return Vec::new();
         }
-        let was_tried = |endpoint: &Arc<Endpoint>| tried.iter().any(|other| Arc::ptr_eq(endpoint, other));
-        self.endpoints
+        let was_tried = |place: &Place| tried.iter().any(|other| Arc::ptr_eq(&place.endpoint, other));
+        self.places
             .iter()
             .enumerate()
-            .filter(|(_, endpoint)| was_tried(endpoint))
+            .filter(|(_, place)| was_tried(place))
             .map(|(index, _)| index)
             .collect()
+    }
+}
+
+impl Place {
+    fn candidate(&self) -> Candidate {
+        Candidate {
+            id: hash(self.endpoint.id.as_bytes()),
+            weight: self.weight,
+            load: Arc::clone(&self.load),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::gateway_metrics::GatewayMetrics;
+
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    fn seconds(count: u64) -> Moment {
+        Moment::from_micros(count * 1_000_000)
+    }
+
+    /// Round robin over places that came at these seconds.
+    fn candidates(came_at: &[u64]) -> Candidates {
+        let metrics = GatewayMetrics::new();
+        let place = |(id, &second): (String, &u64)| {
+            let authority = format!("{id}:9000").parse().unwrap();
+            let endpoint = Endpoint::new(&id, authority, metrics.of_endpoint(&id));
+            Place {
+                load: endpoint.load_of(&"iris".into()),
+                endpoint,
+                weight: 1,
+                up_since: seconds(second),
+            }
+        };
+        let names = (0..came_at.len()).map(|index| format!("w{index}"));
+        let places = names.zip(came_at).map(place).collect();
+        let config = BalancingConfig {
+            slow_start: WINDOW,
+            ..BalancingConfig::default()
+        };
+        Candidates::new(PolicyName::RoundRobin, &config, places, Turns::default())
+    }
+
+    fn share_of_last(candidates: &Candidates, now: Moment) -> usize {
+        let last = candidates.places.last().unwrap();
+        let is_last = |place: &Place| Arc::ptr_eq(&place.endpoint, &last.endpoint);
+        let picks = (0..1_000).map(|_| candidates.pick(None, &[], now).unwrap());
+        picks.filter(|place| is_last(place)).count()
+    }
+
+    #[test]
+    fn who_came_back_gets_its_share_little_by_little() {
+        let candidates = candidates(&[0, 100]);
+        let at_once = share_of_last(&candidates, seconds(100));
+        assert!((20..100).contains(&at_once), "a tenth of its half: {at_once}");
+        let half_way = share_of_last(&candidates, seconds(105));
+        assert!((190..310).contains(&half_way), "half of its half: {half_way}");
+        assert_eq!(share_of_last(&candidates, seconds(110)), 500);
+    }
+
+    #[test]
+    fn where_all_came_at_once_nobody_is_passed_over() {
+        let count = share_of_last(&candidates(&[100, 100]), seconds(100));
+        assert!((400..600).contains(&count), "{count}");
+        assert_eq!(share_of_last(&candidates(&[100]), seconds(100)), 1_000);
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
 use super::Worker;
+use super::predict::Target;
 use super::registry::{Catalogue, Slot, Versions, newest_ready};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{ModelDetail, ModelEntry, ModelList, TensorEntry, VersionEntry, VersionState};
@@ -29,18 +30,35 @@ pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
     })
 }
 
-/// `GET /models/{model}`
-pub(super) async fn show_model(
-    State(worker): State<Arc<Worker>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let Path(model) = path.map_err(|rejection| unreadable_path(&rejection))?;
-    let catalogue = worker.registry.catalogue();
-    let Some(versions) = catalogue.models.get(model.as_str()) else {
-        return Err(catalogue.unknown_model(&model));
+/// The path of a request about one model, and perhaps one version of it.
+pub(super) type TargetPath = Result<Path<Target>, PathRejection>;
+
+/// Answers a request about the model that its path names, and tells the load of that model.
+pub(super) fn about_model(
+    worker: &Worker,
+    path: TargetPath,
+    answer: impl FnOnce(&Target) -> Result<Response, ApiError>,
+) -> Response {
+    let target = match path {
+        Ok(Path(target)) => target,
+        Err(rejection) => return unreadable_path(&rejection).into_response(),
     };
-    let entry = entry(&catalogue, &model, versions, worker.drain.is_announced());
-    Ok(json(&detail(entry, versions)))
+    let mut response = answer(&target).unwrap_or_else(IntoResponse::into_response);
+    worker.tell_load(target.name(), &mut response);
+    response
+}
+
+/// `GET /models/{model}`
+pub(super) async fn show_model(State(worker): State<Arc<Worker>>, path: TargetPath) -> Response {
+    about_model(&worker, path, |target| {
+        let model = target.name();
+        let catalogue = worker.registry.catalogue();
+        let Some(versions) = catalogue.models.get(model) else {
+            return Err(catalogue.unknown_model(model));
+        };
+        let entry = entry(&catalogue, model, versions, worker.drain.is_announced());
+        Ok(json(&detail(entry, versions)))
+    })
 }
 
 /// `GET /livez`: this process answers.

@@ -3,12 +3,14 @@
 //! The way of a request: `router` → `predict`, which has it decoded by its `dialect` (the native one: `validation` makes
 //! tensors of its rows) → the queue of its model version → `batching` puts it beside others and runs the batch on an
 //! engine's own thread → the rows come back in order → the dialect writes them (the native one: `answer`).
+//! What it met on its way and what it took is noted in `load`, which the answer tells.
 
 mod admin;
 mod answer;
 mod batching;
 mod dialect;
 mod handlers;
+pub mod load;
 mod native;
 mod predict;
 mod registry;

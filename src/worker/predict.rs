@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
 use serde::Deserialize;
@@ -17,7 +17,6 @@ use super::served::Served;
 use super::statistics::Counted;
 use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::headers;
 use crate::http::body;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
@@ -54,11 +53,19 @@ impl Drop for InFlight {
     }
 }
 
+/// When a request was there as a whole, and how many others were in the worker then. How fast a client writes its body
+/// says nothing of this worker.
+struct Arrival {
+    at: Instant,
+    found: u32,
+}
+
 /// What is learnt of a request on its way, for metrics and the log, whatever becomes of it.
 #[derive(Default)]
 struct Trace {
     model: Option<Arc<str>>,
     served: Option<Arc<Served>>,
+    arrival: Option<Arrival>,
     counted: Option<Counted>,
 }
 
@@ -107,8 +114,13 @@ pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request
     };
     let outcome = answer_to::<D>(worker, &target, request, begun, &mut trace).await;
 
+    let ended = Instant::now();
+
     if let (Ok(_), Some(counted)) = (&outcome, trace.counted.take()) {
         counted.succeed();
+    }
+    if let (Ok(_), Some(served), Some(Arrival { at, found })) = (&outcome, &trace.served, trace.arrival) {
+        served.batcher.load().answered(found, ended - at, ended);
     }
     let code = outcome
         .as_ref()
@@ -116,12 +128,12 @@ pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request
     let model = trace.model.as_deref().unwrap_or(UNKNOWN_MODEL);
     worker.metrics.requests.with_label_values(&[model, code]).inc();
     let duration = worker.metrics.request_duration.with_label_values(&[model]);
-    duration.observe(begun.elapsed().as_secs_f64());
+    duration.observe((ended - begun).as_secs_f64());
 
-    let queue_depth = trace.served.map_or(0, |served| served.batcher.depth());
-    let load = load_report(in_flight.0.get(), queue_depth);
     let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
-    response.headers_mut().insert(headers::LOAD_METRICS, load);
+    // What it tells is what the next one will find.
+    drop(in_flight);
+    worker.tell_load(model, &mut response);
     response.extensions_mut().insert(Outcome {
         model: trace.model,
         ..Outcome::default()
@@ -144,6 +156,10 @@ async fn answer_to<D: Dialect>(
     }
     D::check(&head.headers)?;
     let body = body::read(&head.headers, body, worker.config.http.max_body, deadline).await?;
+    trace.arrival = Some(Arrival {
+        at: Instant::now(),
+        found: worker.in_flight().saturating_sub(1),
+    });
     let (mut queued, wish) = queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace)?;
     // A large one need not be held while its request waits.
     drop(body);
@@ -248,12 +264,6 @@ fn refused(served: &Served, refusal: Refusal) -> ApiError {
     }
 }
 
-/// The load of this worker as Open Request Cost Aggregation writes it in a header.
-fn load_report(in_flight: i64, queue_depth: usize) -> HeaderValue {
-    let text = format!("TEXT named_metrics.in_flight={in_flight}, named_metrics.queue_depth={queue_depth}");
-    HeaderValue::try_from(text).expect("letters, digits and punctuation make a header value")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,11 +275,5 @@ mod tests {
         assert_eq!(agreed("model", None, None).unwrap(), None);
         let error = agreed("model", Some("digits"), Some("iris")).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidInput);
-    }
-
-    #[test]
-    fn the_load_is_reported_in_the_text_format() {
-        let expected = "TEXT named_metrics.in_flight=2, named_metrics.queue_depth=1";
-        assert_eq!(load_report(2, 1), expected);
     }
 }

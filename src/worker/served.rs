@@ -11,6 +11,7 @@ use crate::model::schema::{Schema, SchemaError};
 use crate::telemetry::worker_metrics::WorkerMetrics;
 
 use super::batching::Batcher;
+use super::load::ModelLoad;
 use super::trial::{Trial, TrialError};
 
 /// A version that answers predictions.
@@ -94,12 +95,13 @@ impl Prepared {
         number: u64,
         config: &BatchingConfig,
         metrics: &WorkerMetrics,
+        load: Arc<ModelLoad>,
     ) -> Result<Served, LoadError> {
         let version = number.to_string();
         let batch_metrics = metrics.of_version(model, &version);
         let label = format!("{model}/{version}");
         let batcher =
-            Batcher::start(&label, &self.graph, config, &batch_metrics).map_err(LoadError::Threads)?;
+            Batcher::start(&label, &self.graph, config, &batch_metrics, load).map_err(LoadError::Threads)?;
         Ok(Served {
             model: Arc::clone(model),
             version,

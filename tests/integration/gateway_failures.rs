@@ -166,7 +166,7 @@ async fn a_refusal_with_nowhere_else_to_go_is_the_answer() {
 
 #[tokio::test]
 async fn refusals_that_every_worker_would_share_are_passed_on() {
-    for (status, code) in [(400, "invalid_input"), (429, "overloaded"), (500, "internal")] {
+    for (status, code) in [(400, "invalid_input"), (413, "payload_too_large")] {
         let [a, b] = &FakeWorker::start_many().await;
         for worker in [a, b] {
             worker.behave(Behaviour::Refuse(status, code));
@@ -185,6 +185,23 @@ async fn refusals_that_every_worker_would_share_are_passed_on() {
             2,
             "a refusal of a request is no fault of the worker"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_full_or_fails_costs_no_request() {
+    for (status, code) in [(429, "overloaded"), (500, "internal")] {
+        let [a, b] = &FakeWorker::start_many().await;
+        a.behave(Behaviour::Refuse(status, code));
+        let gateway = Setup::over(&[a, b])
+            .set("gateway.retry.budget", 1.0)
+            .start()
+            .await;
+        assert_eq!(gateway.client.who_answers(10).await, "bbbbbbbbbb");
+        b.behave(Behaviour::Refuse(status, code));
+        let answer = gateway.client.predict().await;
+        answer.assert_error(status, code);
+        assert_eq!(answer.attempts(), "2", "nobody else is left to ask");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which headers pass, in each direction, and which the gateway makes.
 
 use axum::http::{HeaderValue, Method};
+use serde_json::json;
 
 use crate::support::client::RawConnection;
 use crate::support::fake_worker::FakeWorker;
@@ -145,13 +146,19 @@ async fn repeated_headers_stay_repeated_and_the_clients_address_is_appended() {
 #[tokio::test]
 async fn the_load_that_a_worker_tells_stays_with_the_gateway() {
     let worker = FakeWorker::start("a").await;
-    let load = "JSON {\"rps_fractional\": 12.5}";
-    worker.add_header("endpoint-load-metrics", load);
+    worker.tell_load("TEXT named_metrics.in_flight=3, named_metrics.latency_us=2500, application_utilization=0.5, rps_fractional=20");
     let gateway = Setup::over(&[&worker]).start().await;
-    assert!(gateway.worker("a").await.get("reported_load").is_none());
+    assert!(gateway.worker("a").await["loads"][0].get("told").is_none());
     let answer = gateway.client.predict().await;
     assert_eq!(answer.assert_ok().header("endpoint-load-metrics"), "");
-    assert_eq!(gateway.worker("a").await["reported_load"], load);
+    let known = gateway.worker("a").await["loads"][0].clone();
+    assert_eq!(known["model"], "iris");
+    assert_eq!(
+        (&known["told"]["in_flight"], &known["told"]["latency_ms"]),
+        (&json!(3), &json!(2.5))
+    );
+    assert_eq!(known["capacity"], 40.0);
+    assert!(known["latency_ms"].as_f64().unwrap() > 0.0);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::estimate::PeakEwma;
 use super::moment::Moment;
-use super::report::LoadReport;
+use crate::api::load_report::LoadReport;
 
 /// What one endpoint has to do, over all models.
 #[derive(Debug, Default)]
@@ -101,10 +101,10 @@ impl Load {
         self.signal.get(now, limits)
     }
 
-    /// When the worker last said anything.
+    /// What the worker last said, and when.
     #[must_use]
-    pub fn told_at(&self) -> Option<Moment> {
-        self.signal.at()
+    pub fn last_signal(&self) -> Option<(Told, Moment)> {
+        Some((self.signal.told(), self.signal.at()?))
     }
 
     /// Requests per second that the worker could answer if it did nothing else, smoothed; none where it never said.
@@ -168,17 +168,19 @@ impl Signal {
     }
 
     fn get(&self, now: Moment, limits: &SignalLimits) -> Option<Told> {
-        let uses = self.uses.load(Ordering::Relaxed);
-        if now.since(self.at()?) > limits.max_age || uses >= limits.max_uses {
-            return None;
-        }
+        let told = self.told();
+        let is_good = now.since(self.at()?) <= limits.max_age && told.uses < limits.max_uses;
+        is_good.then_some(told)
+    }
+
+    fn told(&self) -> Told {
         let told = self.told.load(Ordering::Relaxed);
         let latency_micros = told as u32;
-        Some(Told {
+        Told {
             in_flight: (told >> 32) as u32,
             latency_micros: (latency_micros > 0).then_some(latency_micros),
-            uses,
-        })
+            uses: self.uses.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -12,13 +12,12 @@ mod estimate;
 mod fixture;
 mod least_request;
 mod load;
-pub mod measured;
+mod measured;
 mod moment;
 mod peak_ewma;
 mod power_of_two;
 mod prequal;
 mod random;
-mod report;
 mod round_robin;
 pub mod slow_start;
 mod weighted;
@@ -31,15 +30,16 @@ use rand::Rng;
 pub use self::consistent_hash::{ConsistentHash, hash};
 pub use self::least_request::LeastRequest;
 pub use self::load::{EndpointLoad, Load, SignalLimits, Told};
+pub use self::measured::Measured;
 pub use self::moment::Moment;
 pub use self::peak_ewma::PeakEwma;
 pub use self::power_of_two::PowerOfTwo;
 pub use self::prequal::{Prequal, SIGNAL_LIMITS};
 pub use self::random::Random;
-pub use self::report::LoadReport;
 pub use self::round_robin::RoundRobin;
 pub use self::weighted::Weighted;
-use crate::config::PolicyName;
+pub use crate::api::load_report::LoadReport;
+use crate::config::{BalancingConfig, PolicyName, WeightSource};
 
 /// One endpoint that may be picked.
 #[derive(Clone, Debug)]
@@ -77,22 +77,35 @@ pub struct Pick<'a> {
 pub trait Policy: Debug + Send + Sync {
     /// The index of the candidate to use, or none where every candidate is to be avoided.
     fn pick(&self, pick: Pick<'_>) -> Option<usize>;
+
+    /// Takes over what changes slowly. It is called about once a second, and not by requests.
+    fn refresh(&self) {}
 }
 
-/// The policy of this name over candidates with these weights, each 1 or more.
+/// The policy of this name over these candidates.
 #[must_use]
-pub fn build(name: PolicyName, weights: &[u32]) -> Box<dyn Policy> {
+pub fn build(name: PolicyName, candidates: Box<[Candidate]>, config: &BalancingConfig) -> Box<dyn Policy> {
     match name {
-        PolicyName::RoundRobin => Box::new(RoundRobin::over(weights.len())),
-        PolicyName::Random => Box::new(Random::over(weights.len())),
-        PolicyName::Weighted => Box::new(Weighted::over(weights)),
+        PolicyName::RoundRobin => Box::new(RoundRobin::over(candidates.len())),
+        PolicyName::Random => Box::new(Random::over(candidates.len())),
+        PolicyName::Weighted => match config.weights {
+            WeightSource::Configured => Box::new(Weighted::over(&weights(&candidates))),
+            WeightSource::Measured => Box::new(Measured::over(candidates)),
+        },
+        PolicyName::LeastRequest => Box::new(LeastRequest::over(candidates)),
+        PolicyName::PowerOfTwo => Box::new(PowerOfTwo::over(candidates)),
+        PolicyName::PeakEwma => Box::new(PeakEwma::over(candidates, config.decay)),
+        PolicyName::Prequal => Box::new(Prequal::over(candidates, config.hot_quantile, config.decay)),
+        PolicyName::ConsistentHash => Box::new(ConsistentHash::over(candidates, config.load_bound)),
     }
+}
+
+fn weights(candidates: &[Candidate]) -> Vec<u32> {
+    candidates.iter().map(|candidate| candidate.weight).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::fixture::{busy, one_pick, one_pick_at};
@@ -100,17 +113,16 @@ mod tests {
 
     /// Every policy, over candidates with these weights and requests in flight.
     fn policies(known: &[(u32, u32)]) -> Vec<Box<dyn Policy>> {
-        let weights: Vec<u32> = known.iter().map(|&(weight, _)| weight).collect();
+        let configured = BalancingConfig::default();
+        let measured = BalancingConfig {
+            weights: WeightSource::Measured,
+            ..configured.clone()
+        };
         let mut policies: Vec<Box<dyn Policy>> = PolicyName::ALL
             .into_iter()
-            .map(|name| build(name, &weights))
+            .map(|name| build(name, busy(known), &configured))
             .collect();
-        let decay = Duration::from_secs(2);
-        policies.push(Box::new(LeastRequest::over(busy(known))));
-        policies.push(Box::new(PowerOfTwo::over(busy(known))));
-        policies.push(Box::new(PeakEwma::over(busy(known), decay)));
-        policies.push(Box::new(Prequal::over(busy(known), 0.75, decay)));
-        policies.push(Box::new(ConsistentHash::over(busy(known), 1.25)));
+        policies.push(build(PolicyName::Weighted, busy(known), &measured));
         policies
     }
 

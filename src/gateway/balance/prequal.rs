@@ -126,8 +126,8 @@ fn hot_above(views: &[View], quantile: f64) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LoadReport;
     use super::super::fixture::{busy, picks};
-    use super::super::report::LoadReport;
     use super::*;
 
     const DECAY: Duration = Duration::from_secs(2);

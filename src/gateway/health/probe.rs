@@ -6,9 +6,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::http::{Request, StatusCode, Uri, uri::Scheme};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use rand::RngExt;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -104,7 +105,9 @@ async fn probe(client: &WorkerClient, endpoint: &Endpoint, patience: Duration) -
 
 async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
     use crate::gateway::client::SendError;
-    let response = match client.send(question(endpoint)).await {
+    let path = PathAndQuery::from_static("/models");
+    let question = endpoint.request(Method::GET, path, HeaderMap::new(), Bytes::new());
+    let response = match client.send(question).await {
         Ok(response) => response,
         Err(SendError::OutOfDescriptors) => return Probed::NotAsked,
         Err(SendError::NotConnected(reason)) => return Probed::Refused(format!("no connection: {reason}")),
@@ -117,18 +120,6 @@ async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
         Ok(body) => understand(&body.to_bytes()),
         Err(error) => Probed::Failed(format!("the answer to a probe broke off: {error}")),
     }
-}
-
-fn question(endpoint: &Endpoint) -> Request<Full<Bytes>> {
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(endpoint.authority.clone())
-        .path_and_query("/models")
-        .build()
-        .expect("scheme, authority and path make a URI");
-    let mut request = Request::new(Full::default());
-    *request.uri_mut() = uri;
-    request
 }
 
 /// What an answer to a probe means. Names that no model can have are left out: they would become routes and labels.

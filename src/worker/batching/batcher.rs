@@ -16,6 +16,7 @@ use crate::config::BatchingConfig;
 use crate::engine::Graph;
 use crate::model::tensor::Tensor;
 use crate::telemetry::worker_metrics::BatchMetrics;
+use crate::worker::load::ModelLoad;
 use crate::worker::statistics::Statistics;
 
 /// Why an accepted request has no rows.
@@ -36,6 +37,7 @@ pub(crate) type Answer = Result<Vec<Tensor>, RunError>;
 pub(crate) struct Batcher {
     queue: Arc<Queue<Entry>>,
     statistics: Arc<Statistics>,
+    load: Arc<ModelLoad>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -83,16 +85,18 @@ impl Entry {
 }
 
 impl Batcher {
-    /// Starts the engine threads of the version called `label`.
+    /// Starts the engine threads of the version called `label`, of a model with this load.
     pub(crate) fn start(
         label: &str,
         graph: &Arc<dyn Graph>,
         config: &BatchingConfig,
         metrics: &BatchMetrics,
+        load: Arc<ModelLoad>,
     ) -> io::Result<Self> {
         let batcher = Self {
             queue: Arc::new(Queue::new(config.queue, metrics.queue_depth.clone())),
             statistics: Arc::default(),
+            load,
             threads: Mutex::default(),
         };
         for instance in 0..config.instances {
@@ -107,6 +111,8 @@ impl Batcher {
                 },
                 metrics: metrics.clone(),
                 statistics: Arc::clone(&batcher.statistics),
+                load: Arc::clone(&batcher.load),
+                engines: u32::try_from(config.instances).unwrap_or(u32::MAX),
             };
             let thread = thread::Builder::new()
                 .name(format!("{label}#{instance}"))
@@ -138,6 +144,11 @@ impl Batcher {
     /// What happened to its requests.
     pub(crate) const fn statistics(&self) -> &Arc<Statistics> {
         &self.statistics
+    }
+
+    /// The load of its model.
+    pub(crate) const fn load(&self) -> &Arc<ModelLoad> {
+        &self.load
     }
 
     /// Requests that wait.
@@ -261,7 +272,7 @@ mod tests {
         let metrics = WorkerMetrics::new().of_version("m", "1");
         let doubler = doubler(gate);
         let graph: Arc<dyn Graph> = Arc::<Doubler>::clone(&doubler);
-        let batcher = Batcher::start("m/1", &graph, config, &metrics).unwrap();
+        let batcher = Batcher::start("m/1", &graph, config, &metrics, Arc::default()).unwrap();
         Rig {
             batcher,
             metrics,

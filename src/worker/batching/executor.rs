@@ -10,6 +10,7 @@ use super::queue::Queue;
 use crate::engine::{Engine, EngineError, Graph, contain_panics};
 use crate::model::tensor::Tensor;
 use crate::telemetry::worker_metrics::BatchMetrics;
+use crate::worker::load::ModelLoad;
 use crate::worker::statistics::{RunTimes, Statistics};
 
 /// What one engine thread owns.
@@ -21,6 +22,9 @@ pub(super) struct Executor {
     pub(super) limits: Limits,
     pub(super) metrics: BatchMetrics,
     pub(super) statistics: Arc<Statistics>,
+    pub(super) load: Arc<ModelLoad>,
+    /// How many of its kind work for this queue.
+    pub(super) engines: u32,
 }
 
 impl Executor {
@@ -92,7 +96,7 @@ impl Executor {
         let output = begun.elapsed();
         let times = RunTimes { input, output, ..run };
         self.statistics.ran(start, times);
-        self.statistics.computed(batch.len(), start, times);
+        self.computed(batch.len(), start, times);
         Ok(answers)
     }
 
@@ -123,7 +127,7 @@ impl Executor {
         let rows = inputs.first().map_or(0, Tensor::rows);
         let (outputs, times) = self.run_engine(inputs)?;
         self.statistics.ran(rows, times);
-        self.statistics.computed(1, rows, times);
+        self.computed(1, rows, times);
         Ok(outputs)
     }
 
@@ -153,8 +157,14 @@ impl Executor {
                 all.append(output)?;
             }
         }
-        self.statistics.computed(1, rows, total);
+        self.computed(1, rows, total);
         Ok(Some(whole))
+    }
+
+    /// Counts requests that have their outputs now.
+    fn computed(&self, requests: usize, rows: usize, times: RunTimes) {
+        self.statistics.computed(requests, rows, times);
+        self.load.computed(requests, Instant::now());
     }
 
     /// One run of the engine, measured, its panics contained and its rows counted.
@@ -163,10 +173,12 @@ impl Executor {
         self.metrics.batch_rows.observe(expected as f64);
         let begun = Instant::now();
         let outcome = contain_panics(|| self.engine.run(inputs));
+        let ended = Instant::now();
         let times = RunTimes {
-            infer: begun.elapsed(),
+            infer: ended - begun,
             ..RunTimes::default()
         };
+        self.load.ran(times.infer, self.engines, ended);
         self.metrics.inference_seconds.observe(times.infer.as_secs_f64());
         if matches!(outcome, Err(EngineError::Panicked(_))) {
             // Whatever state the panic left behind goes with the old engine.

@@ -102,6 +102,12 @@ impl Catalogue {
         }
     }
 
+    /// The versions of one model that answer, the oldest first.
+    pub(in crate::worker) fn answering(&self, model: &str) -> impl DoubleEndedIterator<Item = &Arc<Served>> {
+        let versions = self.models.get(model).into_iter().flat_map(BTreeMap::values);
+        versions.filter_map(Slot::served)
+    }
+
     /// The labels of one model, where it has some.
     pub(in crate::worker) fn labels_of(&self, model: &str) -> Option<&Labels> {
         self.labels.get(model)

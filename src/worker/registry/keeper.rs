@@ -370,8 +370,9 @@ impl Keeper {
         let (model, number) = (&job.id.0, job.id.1);
         let metrics = &registry.metrics;
         // On this thread, because engines must not inherit the low priority of a loader.
+        let load = registry.load_of(model);
         let started =
-            outcome.and_then(|prepared| prepared.start(model, number, &job.config.batching, metrics));
+            outcome.and_then(|prepared| prepared.start(model, number, &job.config.batching, metrics, load));
         match started {
             Ok(served) => {
                 let task = served.schema.task();

@@ -30,6 +30,7 @@ use self::plan::{Action, Disk, plan};
 use self::settle::VersionId;
 use self::upload::Taken;
 pub use self::upload::{Upload, UploadError};
+use super::load::ModelLoad;
 use super::served::Served;
 use super::trial::Trial;
 use crate::api::error::ApiError;
@@ -350,6 +351,14 @@ impl Registry {
 
     fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// What is known of the load of a model, where a version of it answers; nothing yet where none does.
+    fn load_of(&self, model: &str) -> Arc<ModelLoad> {
+        let catalogue = self.catalogue.load();
+        let any = catalogue.answering(model).next();
+        any.map(|served| Arc::clone(served.batcher.load()))
+            .unwrap_or_default()
     }
 
     /// What serves as this version.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use super::inputs::client_shape;
@@ -13,16 +12,12 @@ use crate::api::v2::metadata::{
     LIVE, ModelConfig, ModelMetadata, ModelNames, ModelReady, PLATFORM, READY, SERVER, TensorConfig,
 };
 use crate::api::v2::statistics::Statistics;
-use crate::http::reply::{json, json_bytes, unreadable_path};
+use crate::http::reply::{json, json_bytes};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::Datatype;
 use crate::worker::Worker;
-use crate::worker::handlers::check_ready;
-use crate::worker::predict::Target;
-use crate::worker::registry::Slot;
+use crate::worker::handlers::{TargetPath, about_model, check_ready};
 use crate::worker::served::Served;
-
-type TargetPath = Result<Path<Target>, PathRejection>;
 
 /// `GET /v2`
 pub(super) async fn server() -> Response {
@@ -49,52 +44,51 @@ pub(super) async fn models(State(worker): State<Arc<Worker>>) -> Response {
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]`
-pub(super) async fn model(State(worker): State<Arc<Worker>>, path: TargetPath) -> Result<Response, ApiError> {
-    let served = find(&worker, path)?;
-    let signature = &served.schema.signature;
-    let entry = |spec: &TensorSpec| TensorEntry::new(spec, client_shape(spec, signature));
-    Ok(json(&ModelMetadata {
-        name: served.model.to_string(),
-        versions: ready_versions(&worker, &served.model),
-        platform: PLATFORM.to_owned(),
-        inputs: signature.inputs.iter().map(entry).collect(),
-        outputs: signature.outputs.iter().map(entry).collect(),
-    }))
+pub(super) async fn model(State(worker): State<Arc<Worker>>, path: TargetPath) -> Response {
+    about_version(&worker, path, |served| {
+        let signature = &served.schema.signature;
+        let entry = |spec: &TensorSpec| TensorEntry::new(spec, client_shape(spec, signature));
+        let catalogue = worker.registry.catalogue();
+        let ready = catalogue.answering(&served.model);
+        json(&ModelMetadata {
+            name: served.model.to_string(),
+            versions: ready.map(|served| served.version.clone()).collect(),
+            platform: PLATFORM.to_owned(),
+            inputs: signature.inputs.iter().map(entry).collect(),
+            outputs: signature.outputs.iter().map(entry).collect(),
+        })
+    })
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`
-pub(super) async fn model_ready(
-    State(worker): State<Arc<Worker>>,
-    path: TargetPath,
-) -> Result<Response, ApiError> {
-    let served = find(&worker, path)?;
-    Ok(json(&ModelReady {
-        name: &served.model,
-        ready: true,
-    }))
+pub(super) async fn model_ready(State(worker): State<Arc<Worker>>, path: TargetPath) -> Response {
+    about_version(&worker, path, |served| {
+        json(&ModelReady {
+            name: &served.model,
+            ready: true,
+        })
+    })
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/config`
-pub(super) async fn model_config(
-    State(worker): State<Arc<Worker>>,
-    path: TargetPath,
-) -> Result<Response, ApiError> {
-    let served = find(&worker, path)?;
-    let signature = &served.schema.signature;
-    let config = |specs: &[TensorSpec]| specs.iter().map(|spec| tensor_config(spec, signature)).collect();
-    let batching = &worker.config.model(&served.model).batching;
-    Ok(json(&ModelConfig {
-        name: served.model.to_string(),
-        platform: PLATFORM.to_owned(),
-        backend: served.engine.to_owned(),
-        max_batch_size: if signature.batch.has_axis() {
-            batching.max_batch_size
-        } else {
-            0
-        },
-        input: config(&signature.inputs),
-        output: config(&signature.outputs),
-    }))
+pub(super) async fn model_config(State(worker): State<Arc<Worker>>, path: TargetPath) -> Response {
+    about_version(&worker, path, |served| {
+        let signature = &served.schema.signature;
+        let config = |specs: &[TensorSpec]| specs.iter().map(|spec| tensor_config(spec, signature)).collect();
+        let batching = &worker.config.model(&served.model).batching;
+        json(&ModelConfig {
+            name: served.model.to_string(),
+            platform: PLATFORM.to_owned(),
+            backend: served.engine.to_owned(),
+            max_batch_size: if signature.batch.has_axis() {
+                batching.max_batch_size
+            } else {
+                0
+            },
+            input: config(&signature.inputs),
+            output: config(&signature.outputs),
+        })
+    })
 }
 
 fn tensor_config(spec: &TensorSpec, signature: &Signature) -> TensorConfig {
@@ -112,27 +106,22 @@ fn tensor_config(spec: &TensorSpec, signature: &Signature) -> TensorConfig {
 /// `GET /v2/models/stats`
 pub(super) async fn statistics(State(worker): State<Arc<Worker>>) -> Response {
     let catalogue = worker.registry.catalogue();
-    let slots = catalogue.models.values().flat_map(|versions| versions.values());
-    json(&statistics_of(slots.filter_map(Slot::served)))
+    let models = catalogue.models.keys();
+    json(&statistics_of(
+        models.flat_map(|model| catalogue.answering(model)),
+    ))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/stats`
-pub(super) async fn model_statistics(
-    State(worker): State<Arc<Worker>>,
-    path: TargetPath,
-) -> Result<Response, ApiError> {
-    let Path(target) = path.map_err(|rejection| unreadable_path(&rejection))?;
-    let found = worker.registry.find(target.name(), target.version.as_deref())?;
-    if target.version.is_some() {
-        return Ok(json(&statistics_of([&found])));
-    }
-    let catalogue = worker.registry.catalogue();
-    let slots = catalogue
-        .models
-        .get(&found.model)
-        .into_iter()
-        .flat_map(|versions| versions.values());
-    Ok(json(&statistics_of(slots.filter_map(Slot::served))))
+pub(super) async fn model_statistics(State(worker): State<Arc<Worker>>, path: TargetPath) -> Response {
+    about_model(&worker, path, |target| {
+        let found = worker.registry.find(target.name(), target.version.as_deref())?;
+        if target.version.is_some() {
+            return Ok(json(&statistics_of([&found])));
+        }
+        let catalogue = worker.registry.catalogue();
+        Ok(json(&statistics_of(catalogue.answering(&found.model))))
+    })
 }
 
 fn statistics_of<'a>(versions: impl IntoIterator<Item = &'a Arc<Served>>) -> Statistics {
@@ -143,14 +132,10 @@ fn statistics_of<'a>(versions: impl IntoIterator<Item = &'a Arc<Served>>) -> Sta
     }
 }
 
-fn find(worker: &Worker, path: TargetPath) -> Result<Arc<Served>, ApiError> {
-    let Path(target) = path.map_err(|rejection| unreadable_path(&rejection))?;
-    worker.registry.find(target.name(), target.version.as_deref())
-}
-
-fn ready_versions(worker: &Worker, model: &str) -> Vec<String> {
-    let catalogue = worker.registry.catalogue();
-    let versions = catalogue.models.get(model).into_iter().flatten();
-    let ready = versions.filter(|(_, slot)| slot.served().is_some());
-    ready.map(|(number, _)| number.to_string()).collect()
+/// Answers a request about the version that its path names, or else the newest that answers.
+fn about_version(worker: &Worker, path: TargetPath, answer: impl FnOnce(&Served) -> Response) -> Response {
+    about_model(worker, path, |target| {
+        let served = worker.registry.find(target.name(), target.version.as_deref())?;
+        Ok(answer(&served))
+    })
 }

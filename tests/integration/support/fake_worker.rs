@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use tokio::task::{JoinHandle, JoinSet};
 pub(crate) enum Behaviour {
     /// Answers with its own id, in `worker`.
     Answer,
+    /// The same, after this time.
+    AnswerAfter(Duration),
     /// Refuses with this status and error code.
     Refuse(u16, &'static str),
     /// Answers with this status and body as they are.
@@ -74,6 +77,7 @@ struct Shared {
     is_held: watch::Sender<bool>,
     seen: Mutex<Vec<Seen>>,
     probes: AtomicUsize,
+    load_probes: AtomicUsize,
     inside: AtomicUsize,
     abandoned: AtomicUsize,
 }
@@ -146,6 +150,7 @@ impl FakeWorker {
                 is_held: watch::Sender::new(false),
                 seen: Mutex::default(),
                 probes: AtomicUsize::new(0),
+                load_probes: AtomicUsize::new(0),
                 inside: AtomicUsize::new(0),
                 abandoned: AtomicUsize::new(0),
             }),
@@ -245,6 +250,16 @@ impl FakeWorker {
         self.shared.probes.load(Ordering::Relaxed)
     }
 
+    /// How often it was asked for its load.
+    pub(crate) fn load_probes(&self) -> usize {
+        self.shared.load_probes.load(Ordering::Relaxed)
+    }
+
+    /// Tells this load from now on.
+    pub(crate) fn tell_load(&self, load: &'static str) {
+        lock(&self.shared.extra_headers).insert("endpoint-load-metrics", HeaderValue::from_static(load));
+    }
+
     /// How many predictions it has now.
     pub(crate) fn inside(&self) -> usize {
         self.shared.inside.load(Ordering::Relaxed)
@@ -323,6 +338,12 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
         let status = *lock(&shared.probe_status);
         return Ok(response(status, lock(&shared.models).to_string()));
     }
+    if request.method() == Method::GET && request.uri().path().ends_with("/ready") {
+        shared.load_probes.fetch_add(1, Ordering::Relaxed);
+        let mut response = response(StatusCode::OK, "");
+        response.headers_mut().extend(lock(&shared.extra_headers).clone());
+        return Ok(response);
+    }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let visit = Visit::begin(shared);
@@ -336,6 +357,9 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
     is_held.wait_for(|is_held| !is_held).await.map_err(|_| Cut)?;
     visit.end();
     let behaviour = lock(&shared.behaviour).clone();
+    if let Behaviour::AnswerAfter(time) = behaviour {
+        take(time).await;
+    }
     let mut response = behave(&behaviour, shared.id)?;
     for (name, value) in lock(&shared.extra_headers).iter() {
         response.headers_mut().append(name, value.clone());
@@ -343,9 +367,13 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
     Ok(response)
 }
 
+async fn take(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 fn behave(behaviour: &Behaviour, id: &str) -> Result<Response<Body>, Cut> {
     Ok(match *behaviour {
-        Behaviour::Answer => {
+        Behaviour::Answer | Behaviour::AnswerAfter(_) => {
             let answer = json!({"model": "iris", "version": "1", "predictions": ["setosa"], "worker": id});
             response(StatusCode::OK, answer.to_string())
         }

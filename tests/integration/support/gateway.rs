@@ -131,7 +131,7 @@ impl TestGateway {
     }
 
     /// Requests that wait for an answer, over all endpoints.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> u32 {
         let members = self.gateway.pool.members();
         members.iter().map(|member| member.endpoint.in_flight()).sum()
     }

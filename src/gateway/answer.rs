@@ -1,0 +1,127 @@
+//! Takes in a worker's answer: whole where it is small, so that one which breaks off half-way costs a retry and not the
+//! client's request; larger ones are passed on as they come.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::response::Parts;
+use axum::http::{HeaderMap, Response, header};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep_until};
+
+use super::balance::LoadReport;
+use super::client::{SendError, root_cause};
+use super::endpoint::InFlight;
+use super::proxy_headers;
+use crate::api::error::{ErrorBody, ErrorCode};
+use crate::api::headers;
+use crate::http::deadline::Deadline;
+
+/// The largest answer that is taken in whole before it is passed on.
+const HELD_ANSWER: u64 = 1 << 20;
+
+/// A worker's answer, as far as it is here.
+pub(super) struct Answer {
+    /// Status and headers, as the client gets them.
+    pub(super) parts: Parts,
+    /// What the worker said of its own load.
+    pub(super) report: Option<LoadReport>,
+    body: AnswerBody,
+}
+
+enum AnswerBody {
+    Held(Bytes),
+    Passing(Incoming),
+}
+
+impl Answer {
+    /// Waits for as much of it as is held.
+    pub(super) async fn take_in(response: Response<Incoming>) -> Result<Self, SendError> {
+        let (mut parts, body) = response.into_parts();
+        let report = proxy_headers::to_client(&mut parts.headers);
+        let is_large = body.size_hint().exact().is_none_or(|size| size > HELD_ANSWER);
+        let body = if is_large {
+            AnswerBody::Passing(body)
+        } else {
+            let held = body.collect().await;
+            let held = held.map_err(|error| SendError::BrokenOff(root_cause(&error)))?;
+            AnswerBody::Held(held.to_bytes())
+        };
+        Ok(Self { parts, report, body })
+    }
+
+    /// The code of a worker's refusal: in a header where its dialect has no place for it in the body.
+    pub(super) fn error_code(&self) -> Option<ErrorCode> {
+        let AnswerBody::Held(body) = &self.body else {
+            return None;
+        };
+        if self.parts.status.as_u16() < 400 {
+            return None;
+        }
+        if let Some(code) = self.parts.headers.get(headers::ERROR_CODE) {
+            return ErrorCode::parse(code.to_str().ok()?);
+        }
+        let body = serde_json::from_slice::<ErrorBody<'_>>(body).ok()?;
+        Some(body.error.code)
+    }
+
+    /// When the worker says that it can be asked again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.parts.headers)
+    }
+
+    /// The answer for the client. Where it is passed on as it comes, the endpoint's guard ends with it, and so does the
+    /// request's time.
+    pub(super) fn into_response(self, guard: InFlight, deadline: Deadline) -> Response<Body> {
+        let body = match self.body {
+            AnswerBody::Held(bytes) => Body::from(bytes),
+            AnswerBody::Passing(body) => Body::new(Passing {
+                body,
+                _guard: guard,
+                deadline: Box::pin(sleep_until(deadline.0)),
+            }),
+        };
+        Response::from_parts(self.parts, body)
+    }
+}
+
+/// In seconds; workers never send the date that could stand there as well (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u32 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+struct Passing {
+    body: Incoming,
+    _guard: InFlight,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for Passing {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err("the time of the request is up".into())));
+        }
+        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,93 @@
+//! What a worker knows of its own load, and tells on every answer about a model, so that gateways need not guess.
+
+mod latencies;
+mod throughput;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use axum::response::Response;
+use tokio::time::Instant;
+
+pub use self::latencies::Latencies;
+pub use self::throughput::{Figures, Throughput};
+use super::Worker;
+use crate::api::headers;
+use crate::api::load_report::LoadReport;
+
+/// The load of one model. All its versions share it, so that what was learnt outlives a reload.
+#[derive(Debug, Default)]
+pub struct ModelLoad {
+    latencies: Mutex<Latencies>,
+    throughput: Mutex<Throughput>,
+}
+
+impl ModelLoad {
+    /// A request that found so many others in flight has its answer; its latency ended `now`.
+    pub fn answered(&self, in_flight: u32, took: Duration, now: Instant) {
+        lock(&self.latencies).note(in_flight, took, now);
+    }
+
+    /// One of the `engines` of a version was at work for this time, until `now`.
+    pub fn ran(&self, busy: Duration, engines: u32, now: Instant) {
+        lock(&self.throughput).ran(busy, engines, now);
+    }
+
+    /// So many requests have their outputs `now`.
+    pub fn computed(&self, requests: usize, now: Instant) {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        lock(&self.throughput).computed(requests, now);
+    }
+
+    /// What is known `now`, with so many requests in the worker.
+    #[must_use]
+    pub fn report(&self, in_flight: u32, now: Instant) -> LoadReport {
+        let figures = lock(&self.throughput).figures(now);
+        LoadReport {
+            in_flight: Some(in_flight),
+            queue_depth: None,
+            latency_micros: lock(&self.latencies).estimate(in_flight, now),
+            utilization: figures.map(|figures| figures.utilization),
+            requests_per_second: figures.map(|figures| figures.requests_per_second),
+        }
+    }
+}
+
+/// No code that can panic runs under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// Predictions that are being worked on.
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.metrics.in_flight.get()).unwrap_or_default()
+    }
+
+    /// Tells the load in an answer about `model`; of a model that does not answer, there is only that of the worker.
+    pub(super) fn tell_load(&self, model: &str, response: &mut Response) {
+        let text = self.load_report(model).to_header();
+        let value = HeaderValue::try_from(text).expect("letters, digits and punctuation make a header value");
+        response.headers_mut().insert(headers::LOAD_METRICS, value);
+    }
+
+    fn load_report(&self, model: &str) -> LoadReport {
+        let in_flight = self.in_flight();
+        let catalogue = self.registry.catalogue();
+        let Some(any) = catalogue.answering(model).next() else {
+            return LoadReport {
+                in_flight: Some(in_flight),
+                ..LoadReport::default()
+            };
+        };
+        let waiting: usize = catalogue
+            .answering(model)
+            .map(|served| served.batcher.depth())
+            .sum();
+        LoadReport {
+            queue_depth: u32::try_from(waiting).ok(),
+            ..any.batcher.load().report(in_flight, Instant::now())
+        }
+    }
+}
