@@ -31,7 +31,7 @@ impl Gateway {
     pub fn set_members(self: &Arc<Self>, workers: &[EndpointConfig]) {
         let mut discovery = self.discovery();
         discovery.roster.set_fixed(workers);
-        self.set_endpoints(&discovery.roster.members());
+        self.take_over_roster(&discovery.roster);
     }
 
     /// Makes `workers` the fixed list, and `sources` what runs beside it. Sources that stay as they are run on.
@@ -55,14 +55,26 @@ impl Gateway {
             let task = source::spawn(Arc::downgrade(self), config.clone(), metrics);
             discovery.tasks.push((config.clone(), task.abort_handle()));
         }
-        self.set_endpoints(&discovery.roster.members());
+        self.take_over_roster(&discovery.roster);
     }
 
     /// Takes in whom a source found.
     fn set_found(self: &Arc<Self>, source: &DiscoveryConfig, found: &[EndpointConfig]) {
         let mut discovery = self.discovery();
         discovery.roster.set_found(source, found);
-        self.set_endpoints(&discovery.roster.members());
+        self.take_over_roster(&discovery.roster);
+    }
+
+    fn take_over_roster(self: &Arc<Self>, roster: &Roster) {
+        for worker in roster.left_out() {
+            let (id, authority) = (&worker.id, worker.authority.as_str());
+            tracing::warn!(
+                worker = id,
+                authority,
+                "this worker is left out: another one has its id"
+            );
+        }
+        self.set_endpoints(&roster.members());
     }
 }
 

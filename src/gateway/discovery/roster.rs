@@ -53,9 +53,8 @@ impl Roster {
     /// All workers. Of two with one address or one id the first holds: the fixed list comes first.
     #[must_use]
     pub fn members(&self) -> Vec<EndpointConfig> {
-        let found = self.sources.iter().filter_map(|source| source.found.as_ref());
-        let all = self.fixed.iter().chain(found.flatten()).chain(&self.retained);
         let (mut ids, mut addresses) = (HashSet::new(), HashSet::new());
+        let all = self.listed().chain(&self.retained);
         all.filter(|worker| {
             let is_taken = ids.contains(&worker.id) || addresses.contains(&worker.authority);
             if !is_taken {
@@ -66,6 +65,21 @@ impl Roster {
         })
         .cloned()
         .collect()
+    }
+
+    /// Those of which another worker has the id.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<&EndpointConfig> {
+        let members = self.members();
+        let addresses: HashSet<_> = members.iter().map(|member| &member.authority).collect();
+        self.listed()
+            .filter(|worker| !addresses.contains(&worker.authority))
+            .collect()
+    }
+
+    fn listed(&self) -> impl Iterator<Item = &EndpointConfig> {
+        let found = self.sources.iter().filter_map(|source| source.found.as_ref());
+        self.fixed.iter().chain(found.flatten())
     }
 
     fn release(&mut self) {
@@ -115,6 +129,7 @@ mod tests {
         );
         assert_eq!(ids(&roster), ["a", "b", "c"]);
         assert_eq!(roster.members()[1].authority, "10.0.0.2:9000");
+        assert_eq!(roster.left_out(), [&worker("b", "10.0.0.3:9000")]);
     }
 
     #[test]
