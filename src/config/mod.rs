@@ -7,6 +7,7 @@
 mod admin_token;
 mod balancing;
 mod check;
+mod discovery;
 mod engine;
 mod follow;
 mod gateway;
@@ -19,7 +20,8 @@ mod worker;
 
 pub use admin_token::AdminToken;
 pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
-pub use follow::FollowedFile;
+pub use discovery::{DiscoveryConfig, DnsConfig, DnsName, HostPort, Wanted, read_worker_list};
+pub use follow::{FollowedFile, Looked};
 pub use gateway::{
     EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, RepositoryCallsConfig, RetryConfig,
 };

@@ -78,7 +78,10 @@ impl Follower {
         let mut config = Config::check(&layers)?.gateway;
         match self.membership {
             Membership::Configured => config.require_workers()?,
-            Membership::Supervised => config.workers.clear(),
+            Membership::Supervised => {
+                config.workers.clear();
+                config.discovery.clear();
+            }
         }
         Ok(config)
     }
@@ -95,8 +98,8 @@ impl Gateway {
         if after.balancing != before.balancing {
             self.pool.set_balancing(&after.balancing);
         }
-        if after.workers != before.workers {
-            self.set_members(&after.workers);
+        if after.workers != before.workers || after.discovery != before.discovery {
+            self.set_sources(&after.workers, &after.discovery);
         }
         if after.health != before.health {
             self.pool.set_thresholds(&after.health);
