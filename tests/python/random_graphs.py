@@ -46,26 +46,31 @@ class Case:
 
     name: str
     model: onnx.ModelProto
-    rows: np.ndarray
+    rows: list
     answers: dict
+    classes: list | None = None
 
 
-def graph(name, operator, version, rows, attributes, outputs):
-    """The case of one operator, or None where ONNX Runtime refuses it or its answer is not finite."""
+def graph(name, operator, version, rows, attributes, outputs, domain=DOMAIN, inputs=("X",), constants=()):
+    """The case of one operator, or None where ONNX Runtime refuses it or its answer is not finite. Of its inputs, "X" is what
+    comes in, and the others are constants."""
     attributes = {key: value for key, value in attributes.items() if value is not None}
-    node = helper.make_node(operator, ["X"], list(outputs), domain=DOMAIN, **attributes)
+    node = helper.make_node(operator, inputs, list(outputs), domain=domain, **attributes)
     spec = helper.make_tensor_value_info("X", TYPES[rows.dtype], [None, rows.shape[1]])
     results = [helper.make_tensor_value_info(key, *value) for key, value in outputs.items()]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, version)]
-    whole = helper.make_graph([node], name, [spec], results)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, version if domain == DOMAIN else 3)]
+    whole = helper.make_graph([node], name, [spec], results, list(constants))
     model = helper.make_model(whole, opset_imports=opsets, ir_version=9)
+    answers = dict(zip(outputs, session(model).run(None, {"X": rows})))
+    finite = all(not np.issubdtype(a.dtype, np.floating) or np.isfinite(a).all() for a in answers.values())
+    return Case(name, model, rows.tolist(), answers) if finite else None
+
+
+def session(model):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    answers = dict(zip(outputs, session.run(None, {"X": rows})))
-    finite = all(not np.issubdtype(a.dtype, np.floating) or np.isfinite(a).all() for a in answers.values())
-    return Case(name, model, rows, answers) if finite else None
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def matrix(random, width, dtype, missing):
@@ -426,6 +431,124 @@ def label_encoder(random, name, _):
     return graph(name, "LabelEncoder", 2, rows, attributes, {"Y": (pools[value][1], None)})
 
 
+def category_mapper(random, name, _):
+    count = int(random.integers(1, len(WORDS)))
+    attributes = {"cats_strings": random.permutation(WORDS)[:count].tolist(), "cats_int64s": random.permutation(20)[:count].tolist()}
+    size = (int(random.choice([1, 3, 40])), int(random.integers(1, 4)))
+    if random.random() < 0.5:
+        rows, to = random.choice(WORDS, size=size), TensorProto.INT64
+        attributes["default_int64"] = -7
+    else:
+        rows, to = random.integers(0, 22, size=size), TensorProto.STRING
+        attributes["default_string"] = "none"
+    return graph(name, "CategoryMapper", 1, rows, attributes, {"Y": (to, None)})
+
+
+def array_feature_extractor(random, name, _):
+    rows = random.choice(WORDS, size=(5, 4)) if random.random() < 0.3 else dense_rows(random, NUMBERS)
+    picked = random.integers(0, rows.shape[1], size=int(random.integers(1, 6)))
+    constants = [numpy_helper.from_array(picked.astype(np.int64), "picked")]
+    outputs = {"Y": (TYPES[rows.dtype], None)}
+    return graph(name, "ArrayFeatureExtractor", 1, rows, {}, outputs, inputs=("X", "picked"), constants=constants)
+
+
+def feature_vectorizer(random, name, _):
+    rows = dense_rows(random, NUMBERS)
+    times = int(random.integers(1, 4))
+    attributes = {"inputdimensions": [rows.shape[1]] * times}
+    return graph(name, "FeatureVectorizer", 1, rows, attributes, {"Y": (TensorProto.FLOAT, None)}, inputs=["X"] * times)
+
+
+def tf_idf_vectorizer(random, name, _):
+    """Words of one to three letters' worth of a small alphabet, so that n-grams repeat."""
+    length, longest = int(random.integers(1, 9)), int(random.integers(1, 4))
+    letters = WORDS[:4] if random.random() < 0.6 else np.arange(4)
+    pool, counts = [], []
+    for size in range(1, longest + 1):
+        counts.append(len(pool))
+        grams = {tuple(random.choice(letters, size=size).tolist()) for _ in range(int(random.integers(1, 5)))}
+        pool += [item for gram in sorted(grams) for item in gram]
+    grams = sum((end - begin) // size for size, (begin, end) in enumerate(zip(counts, counts[1:] + [len(pool)]), 1))
+    attributes = {
+        "mode": str(random.choice(["TF", "IDF", "TFIDF"])),
+        "min_gram_length": int(random.integers(1, longest + 1)),
+        "max_gram_length": longest,
+        "max_skip_count": int(random.integers(0, 3)),
+        "ngram_counts": counts,
+        "ngram_indexes": random.permutation(grams).tolist(),
+        "weights": floats(random, grams) if random.random() < 0.6 else None,
+        "pool_strings": pool if letters.dtype == object else None,
+        "pool_int64s": pool if letters.dtype != object else None,
+    }
+    rows = random.choice(letters, size=(int(random.choice([1, 3, 8])), length))
+    return graph(name, "TfIdfVectorizer", 9, rows, attributes, {"Y": (TensorProto.FLOAT, None)}, domain="")
+
+
+def of_maps(name, operator, key, maps, attributes, output):
+    """The case of an operator that takes one map to floats at a time. (ONNX Runtime's Python cannot hand over maps to texts.)"""
+    kinds = helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    node = helper.make_node(operator, ["X"], ["Y"], domain=DOMAIN, **attributes)
+    whole = helper.make_graph([node], name, [helper.make_value_info("X", kinds)], [helper.make_tensor_value_info("Y", output, None)])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(whole, opset_imports=opsets, ir_version=9)
+    runs = session(model)
+    answers = {"Y": np.concatenate([np.reshape(runs.run(None, {"X": each})[0], (1, -1)) for each in maps])}
+    return Case(name, model, [{str(key): value for key, value in each.items()} for each in maps], answers)
+
+
+def some_maps(random, keys, share):
+    """Maps with about this share of the keys, and one at least: ONNX Runtime takes no empty one."""
+    maps = []
+    for _ in range(int(random.choice([1, 3, 8]))):
+        chosen = [key for key in keys if random.random() < share] or [keys[0]]
+        maps.append({key: threshold(random) for key in chosen})
+    return maps
+
+
+def dict_vectorizer(random, name, _):
+    is_text = random.random() < 0.5
+    keys = WORDS.tolist() if is_text else list(range(-2, 6))
+    vocabulary = [keys[at] for at in random.permutation(len(keys))[:int(random.integers(1, len(keys)))]]
+    attributes = {"string_vocabulary" if is_text else "int64_vocabulary": vocabulary}
+    key = TensorProto.STRING if is_text else TensorProto.INT64
+    return of_maps(name, "DictVectorizer", key, some_maps(random, keys, 0.6), attributes, TensorProto.FLOAT)
+
+
+def cast_map(random, name, _):
+    to, output = [("TO_FLOAT", TensorProto.FLOAT), ("TO_INT64", TensorProto.INT64)][int(random.integers(2))]
+    is_sparse = random.random() < 0.5
+    attributes = {"cast_to": to, "map_form": "SPARSE", "max_map": 8} if is_sparse else {"cast_to": to, "map_form": "DENSE"}
+    # The width of a dense row is the number of its keys.
+    maps = some_maps(random, list(range(8)), 0.6 if is_sparse else 1)
+    return of_maps(name, "CastMap", TensorProto.INT64, maps, attributes, output)
+
+
+def zip_map(random, name, _):
+    """A classifier whose scores go through a ZipMap: the names of the classes come back with the probabilities."""
+    rows = dense_rows(random, ["float32"])
+    classes = int(random.integers(2, 5))
+    is_text = random.random() < 0.5
+    names = [f"class {at}" for at in range(classes)] if is_text else list(range(10, 10 + classes))
+    key = "strings" if is_text else "int64s"
+    classifier = helper.make_node(
+        "LinearClassifier", ["X"], ["label", "scores"], domain=DOMAIN, post_transform="SOFTMAX",
+        coefficients=floats(random, classes * rows.shape[1]), intercepts=floats(random, classes),
+        **{"classlabels_strings" if is_text else "classlabels_ints": names},
+    )
+    zipped = helper.make_node("ZipMap", ["scores"], ["probabilities"], domain=DOMAIN, **{f"classlabels_{key}": names})
+    kind = TensorProto.STRING if is_text else TensorProto.INT64
+    maps = helper.make_sequence_type_proto(helper.make_map_type_proto(kind, helper.make_tensor_type_proto(TensorProto.FLOAT, [])))
+    whole = helper.make_graph(
+        [classifier, zipped], name, [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, rows.shape[1]])],
+        [helper.make_tensor_value_info("label", kind, [None]), helper.make_value_info("probabilities", maps)],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(whole, opset_imports=opsets, ir_version=9)
+    label, probabilities = session(model).run(None, {"X": rows})
+    matrix = np.array([[row[name] for name in names] for row in probabilities], dtype=np.float32)
+    return Case(name, model, rows.tolist(), {"label": np.asarray(label), "probabilities": matrix}, [str(name) for name in names])
+
+
 KINDS = [
     tree_regressor,
     tree_classifier,
@@ -440,6 +563,13 @@ KINDS = [
     binarizer,
     one_hot_encoder,
     label_encoder,
+    category_mapper,
+    array_feature_extractor,
+    feature_vectorizer,
+    tf_idf_vectorizer,
+    dict_vectorizer,
+    cast_map,
+    zip_map,
 ]
 
 
@@ -467,7 +597,7 @@ def write(folder, found):
         (place / "model.onnx").write_bytes(case.model.SerializeToString())
         described = [
             {"shape": array.shape, "type": str(array.dtype), "values": plain(array)}
-            for array in [case.rows, *case.answers.values()]
+            for array in [np.array(case.rows), *case.answers.values()]
         ]
         (place / "case.json").write_text(json.dumps({"input": described[0], "outputs": described[1:]}))
 
@@ -494,12 +624,14 @@ def answered(answer, names):
 
 
 def check(case, worker):
-    status, answer = worker.predict(case.name, case.rows.tolist())
+    status, answer = worker.predict(case.name, case.rows)
     if status != 200:
         raise RuntimeError(f"{status} {answer}")
     ours = answered(answer, case.answers)
     problems = [f"{name}: {differs(ours[name], theirs)}" for name, theirs in case.answers.items()
                 if differs(ours[name], theirs)]
+    if case.classes and [str(name) for name in answer["classes"]] != case.classes:
+        problems.append(f"classes {answer['classes']}, expected {case.classes}")
     if problems:
         raise RuntimeError("; ".join(problems))
 

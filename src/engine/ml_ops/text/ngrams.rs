@@ -100,12 +100,10 @@ impl TfIdfVectorizer {
             let problem = format!("expected from 1 to {MAX_COLUMNS} columns, found {width}");
             return Err(MlError::attribute("ngram_indexes", problem));
         }
-        let weights = attributes.floats("weights")?.to_vec();
-        if !weights.is_empty() && (weights.len() != columns.len() || weights.len() < width) {
-            let problem = format!(
-                "expected one for each of {width} columns, found {}",
-                weights.len()
-            );
+        let weights = attributes.floats("weights")?;
+        if !weights.is_empty() && weights.len() != columns.len() {
+            let (ngrams, found) = (columns.len(), weights.len());
+            let problem = format!("expected one for each of {ngrams} n-grams, found {found}");
             return Err(MlError::attribute("weights", problem));
         }
         let (vocabulary, pool) = pool(attributes)?;
@@ -116,10 +114,10 @@ impl TfIdfVectorizer {
             max_length,
             max_skip: size(attributes, "max_skip_count")?,
             mode,
-            weights: if mode == Mode::Frequency {
+            weights: if mode == Mode::Frequency || weights.is_empty() {
                 Vec::new()
             } else {
-                weights
+                by_column(weights, &columns, width)
             },
             width,
         })
@@ -212,6 +210,15 @@ impl TfIdfVectorizer {
         };
         refused(format!("expected {expected}, found {found}"))
     }
+}
+
+/// The weights of n-grams in the order of the pool, brought into the order of the columns that those are counted in.
+fn by_column(weights: &[f32], columns: &[usize], width: usize) -> Vec<f32> {
+    let mut of_columns = vec![1.0; width];
+    for (&weight, &column) in weights.iter().zip(columns) {
+        of_columns[column] = weight;
+    }
+    of_columns
 }
 
 fn size(attributes: Attributes<'_>, name: &'static str) -> Result<usize, MlError> {
@@ -385,6 +392,25 @@ mod tests {
         assert_eq!(counted(&node(2, 2, 5), &ROW), [0., 0., 0., 0., 1., 3., 1.]);
         assert_eq!(counted(&node(1, 2, 5), &ROW), [0., 3., 1., 0., 1., 3., 1.]);
         assert_eq!(counted(&node(1, 1, 0), &[9]), [0.; 7]);
+    }
+
+    #[test]
+    fn weights_are_those_of_the_n_grams_wherever_these_are_counted() {
+        let moved = node(1, 1, 0)
+            .text("mode", "TFIDF")
+            .ints("ngram_indexes", &[1, 0, 2, 3, 4, 5, 6])
+            .floats("weights", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        let in_place = counted(
+            &node(1, 1, 0)
+                .text("mode", "TFIDF")
+                .floats("weights", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]),
+            &[2, 3, 3],
+        );
+        let [first, second, ..] = in_place[..] else {
+            panic!("{in_place:?}");
+        };
+        assert!(first != second && first + second > 0.0);
+        assert_eq!(counted(&moved, &[2, 3, 3])[..2], [second, first]);
     }
 
     #[test]
