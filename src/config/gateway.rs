@@ -100,6 +100,9 @@ pub struct RetryConfig {
     pub max_attempts: u32,
     /// Retries per request over the last ten seconds, so that retries cannot multiply an overload.
     pub budget: f64,
+    /// The longest pause before the first retry; it doubles with each.
+    #[serde(serialize_with = "duration_text")]
+    pub backoff: Duration,
 }
 
 /// `[gateway.repository]`: requests that load a model on every worker.
@@ -195,6 +198,7 @@ impl RetryConfig {
                 |budget| (0.0..=1.0).contains(budget),
                 "a share from 0 to 1",
             ),
+            backoff: section.value("backoff", Duration::from_millis(10)),
         };
         section.finish();
         config

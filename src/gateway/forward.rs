@@ -10,12 +10,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http_body_util::Full;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Gateway;
 use super::answer::Answer;
 use super::client::SendError;
 use super::endpoint::{Endpoint, InFlight};
+use super::retry::{MAX_FREE, Reason, backoff};
 use super::snapshot::{NoRoute, Picked, Question};
 use super::target::Target;
 use super::verdict::{Latency, Verdict};
@@ -83,6 +84,7 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     gateway.budget.deposit(Instant::now());
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+    let mut retries = Retries::default();
     let mut next = pick(gateway, call, &tried);
     loop {
         let picked = match next {
@@ -107,7 +109,7 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
         };
         tried.push(endpoint);
         next = pick(gateway, call, &tried);
-        if next.is_err() || !may_retry(gateway, outcome.attempts) {
+        if next.is_err() || !retries.may_go_on(gateway, reason, call.deadline).await {
             return finished(answer, outcome);
         }
         gateway
@@ -127,16 +129,33 @@ fn pick(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picke
     gateway.pool.snapshot().pick(question, tried, gateway.clock.now())
 }
 
-fn may_retry(gateway: &Gateway, attempts: u32) -> bool {
-    let retry = &gateway.settings().retry;
-    if attempts >= retry.max_attempts {
-        return false;
+/// The retries of one request so far.
+#[derive(Default)]
+struct Retries {
+    /// Those after a try that cost a worker something.
+    paid: u32,
+    free: u32,
+}
+
+impl Retries {
+    /// Whether one more is allowed; waits as long as it is to be put off.
+    async fn may_go_on(&mut self, gateway: &Gateway, reason: Reason, deadline: Deadline) -> bool {
+        if reason.is_free() && self.free < MAX_FREE {
+            self.free += 1;
+            return true;
+        }
+        let retry = gateway.settings().retry.clone();
+        self.paid += 1;
+        if self.paid >= retry.max_attempts {
+            return false;
+        }
+        if !gateway.budget.withdraw(retry.budget, Instant::now()) {
+            gateway.metrics.retries_refused.inc();
+            return false;
+        }
+        let pause = backoff(retry.backoff, self.paid, &mut rand::rng());
+        timeout_at(deadline.0, sleep(pause)).await.is_ok()
     }
-    let is_allowed = gateway.budget.withdraw(retry.budget, Instant::now());
-    if !is_allowed {
-        gateway.metrics.retries_refused.inc();
-    }
-    is_allowed
 }
 
 /// What a client is told where nobody can take its request.

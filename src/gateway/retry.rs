@@ -8,13 +8,28 @@
 //! SRE book.)
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
+use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
 /// Seconds that the budget looks back.
 const WINDOW: u64 = 10;
 /// So many retries are always allowed within the window: with little traffic a share of it is nothing.
 const ALWAYS_ALLOWED: u32 = 3;
+
+/// So many tries that cost nothing are followed by another one: each costs its client a little time.
+pub const MAX_FREE: u32 = 8;
+/// The longest pause before a retry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long to wait before the n-th retry (from 1 on): anything up to `base` doubled each time. This "full jitter" keeps
+/// requests that failed together from coming back together (Brooker 2015, "Exponential backoff and jitter").
+#[must_use]
+pub fn backoff(base: Duration, n: u32, rng: &mut impl Rng) -> Duration {
+    let longest = base.saturating_mul(1 << (n - 1).min(16)).min(LONGEST_PAUSE);
+    longest.mul_f64(rng.random())
+}
 
 /// Why the try before was not enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +57,13 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the try cost no worker anything: nobody took the request in. To go on elsewhere cannot multiply a load then,
+    /// and is neither counted among the attempts nor taken out of the budget.
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        matches!(self, Self::NotConnected | Self::Draining | Self::NotReady)
+    }
+
     /// As it stands in metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -136,8 +158,6 @@ impl RetryBudget {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn allowed(budget: &RetryBudget, now: Instant, tries: usize) -> usize {
@@ -170,5 +190,21 @@ mod tests {
             "20 retries are recent, no request is"
         );
         assert_eq!(allowed(&budget, now + Duration::from_secs(60), 100), 3);
+    }
+
+    #[test]
+    fn pauses_grow_and_are_spread() {
+        let mut rng = rand::rng();
+        let base = Duration::from_millis(10);
+        let mut longest_of = |n| (0..1_000).map(|_| backoff(base, n, &mut rng)).max().unwrap();
+        for (n, bound) in [(1, 10), (2, 20), (3, 40), (9, 250), (100, 250)] {
+            let bound = Duration::from_millis(bound);
+            let longest = longest_of(n);
+            assert!(
+                longest <= bound && longest > bound.mul_f64(0.9),
+                "{n}: {longest:?}"
+            );
+        }
+        assert_eq!(backoff(Duration::ZERO, 1, &mut rng), Duration::ZERO);
     }
 }

@@ -30,6 +30,27 @@ async fn a_worker_that_is_gone_costs_no_request() {
 }
 
 #[tokio::test]
+async fn workers_that_go_together_cost_no_request() {
+    let workers: [_; 4] = FakeWorker::start_many().await;
+    let gateway = Setup::over(&workers.each_ref())
+        .set("gateway.health.interval", "1h")
+        .set("gateway.retry.budget", 0.0)
+        .start()
+        .await;
+    all_succeed(&gateway.client, 8).await;
+    for worker in &workers[..3] {
+        worker.go_away().await;
+    }
+    let answer = gateway.client.predict().await;
+    assert_eq!(answer.assert_ok().worker(), "d");
+    all_succeed(&gateway.client, 20).await;
+    assert_eq!(
+        gateway.metric("millrace_gateway_retries_refused_total").await,
+        0.0
+    );
+}
+
+#[tokio::test]
 async fn a_worker_that_goes_while_it_has_requests_costs_none() {
     let [a, b] = &FakeWorker::start_many().await;
     let gateway = Setup::over(&[a, b])
