@@ -10,6 +10,7 @@ use serde::Serialize;
 use toml::Value;
 
 use super::balancing::{BalancingConfig, PolicyName};
+use super::breaker::BreakerConfig;
 use super::check::body_size;
 use super::section::{ConfigError, ConfigErrors, Section};
 use super::setting::{Setting, authority_text, duration_text};
@@ -51,6 +52,8 @@ pub struct GatewayConfig {
     pub balancing: BalancingConfig,
     /// How workers are asked for their health.
     pub health: HealthConfig,
+    /// When an endpoint is ejected for a model.
+    pub breaker: BreakerConfig,
     /// When a request is tried again.
     pub retry: RetryConfig,
     /// What a load request of the model repository may take.
@@ -125,6 +128,7 @@ impl GatewayConfig {
             workers,
             balancing: BalancingConfig::read(section.section("balancing")),
             health: HealthConfig::read(section.section("health")),
+            breaker: BreakerConfig::read(section.section("breaker")),
             retry: RetryConfig::read(section.section("retry")),
         };
         if config.threads == Some(0) {

@@ -5,6 +5,7 @@
 //! after it needs to ask again whether a weight is positive or an address parses.
 
 mod balancing;
+mod breaker;
 mod check;
 mod engine;
 mod follow;
@@ -17,6 +18,7 @@ mod telemetry;
 mod worker;
 
 pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
+pub use breaker::BreakerConfig;
 pub use follow::FollowedFile;
 pub use gateway::{
     EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, RepositoryCallsConfig, RetryConfig,

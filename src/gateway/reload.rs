@@ -98,6 +98,9 @@ impl Gateway {
         if after.workers != before.workers {
             self.set_members(&after.workers);
         }
+        if after.breaker != before.breaker {
+            self.pool.set_breaker(&after.breaker);
+        }
         if after.health != before.health {
             self.pool.set_thresholds(&after.health);
         }
