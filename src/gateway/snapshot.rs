@@ -430,19 +430,13 @@ mod tests {
     #[test]
     fn a_retry_goes_on_trial_only_where_nobody_else_is_left() {
         let candidates = with(3, &[CLOSED, CLOSED, HALF_OPEN]);
-        let [a, b, c] = [0, 1]
-            .map(|index| &candidates.places[index])
-            .map(|place| place.endpoint.clone())
-            .into_iter()
-            .chain([candidates.on_trial[0].endpoint.clone()])
-            .collect::<Vec<_>>()
-            .try_into()
-            .unwrap();
-        assert_eq!(pick_of(&candidates, std::slice::from_ref(&a)).0, "w1");
-        let (last, trial) = pick_of(&candidates, &[a.clone(), b.clone()]);
+        let all = candidates.places.iter().chain(&candidates.on_trial);
+        let all: Vec<_> = all.map(|place| Arc::clone(&place.endpoint)).collect();
+        assert_eq!(pick_of(&candidates, &all[..1]).0, "w1");
+        let (last, trial) = pick_of(&candidates, &all[..2]);
         assert!(last == "w2" && trial.is_some());
         drop(trial);
-        assert!(candidates.pick(None, &[a, b, c], seconds(1_000)).is_none());
+        assert!(candidates.pick(None, &all, seconds(1_000)).is_none());
     }
 
     #[test]

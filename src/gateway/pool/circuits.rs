@@ -84,11 +84,11 @@ impl Members {
     }
 
     fn end_ejections(&mut self, now: Moment) -> bool {
-        let ended = self.list.iter_mut().map(|member| {
-            let end = |breaker: &mut Breaker| breaker.end_ejection(now);
-            member.end_ejections(|_| true, end)
-        });
-        ended.filter(|&is_any| is_any).count() > 0
+        let end = |member: &mut Member| member.end_ejections(|_, breaker| breaker.end_ejection(now));
+        self.list
+            .iter_mut()
+            .map(end)
+            .fold(false, |any, ended| any | ended)
     }
 
     /// Shows for which models ejections are ignored, and says so where that begins or ends.
@@ -126,8 +126,8 @@ impl Member {
     }
 
     fn has_ready(&self, model: &str) -> bool {
-        let mut entries = self.models.models.iter().filter(|entry| entry.name == model);
-        entries.any(|entry| entry.versions.iter().any(is_ready))
+        let entry = self.models.entry(model);
+        entry.is_some_and(|entry| entry.versions.iter().any(is_ready))
     }
 
     fn standing(&self, model: &Arc<str>, now: Moment) -> Standing {
@@ -144,11 +144,11 @@ impl Member {
         self.tell(model, Some(reason), now);
     }
 
-    /// Ends the ejections that `end` ends, of these models; gives whether there were any.
-    fn end_ejections(&mut self, is_meant: impl Fn(&str) -> bool, end: impl Fn(&mut Breaker) -> bool) -> bool {
+    /// Ends the ejections that `end` ends; gives whether there were any.
+    fn end_ejections(&mut self, end: impl Fn(&str, &mut Breaker) -> bool) -> bool {
         let mut is_any = false;
-        for (model, breaker) in self.breakers.iter_mut().filter(|(model, _)| is_meant(model)) {
-            if end(breaker) {
+        for (model, breaker) in &mut self.breakers {
+            if end(model, breaker) {
                 is_any = true;
                 let worker = &self.endpoint.id;
                 tracing::info!(%worker, %model, "the ejection is over: one request at a time goes there on trial");
@@ -160,10 +160,8 @@ impl Member {
     /// What made it fail may be gone where the worker was gone itself, or has other versions of a model than `before`.
     pub(super) fn end_ejections_of_what_is_new(&mut self, is_back: bool, before: &ModelList) -> bool {
         let after = Arc::clone(&self.models);
-        let entry =
-            |list: &ModelList, name: &str| list.models.iter().find(|model| model.name == name).cloned();
-        let is_new = |name: &str| is_back || entry(before, name) != entry(&after, name);
-        self.end_ejections(is_new, Breaker::end_ejection_early)
+        let is_new = |name: &str| is_back || before.entry(name) != after.entry(name);
+        self.end_ejections(|model, breaker| is_new(model) && breaker.end_ejection_early())
     }
 
     /// Tells how its breaker for this model stands now: opened for a reason, or closed.
@@ -183,7 +181,7 @@ impl Member {
     /// Forgets what is known of it for models that it has no more.
     pub(super) fn forget_models(&mut self) {
         let models = Arc::clone(&self.models);
-        let serves = |name: &str| models.models.iter().any(|model| model.name == name);
+        let serves = |name: &str| models.entry(name).is_some();
         self.endpoint.keep_known(serves);
         self.keep_breakers(serves);
     }
