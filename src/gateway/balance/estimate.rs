@@ -27,6 +27,13 @@ impl PeakEwma {
         (estimate > 0.0).then(|| estimate * kept(at, now, decay))
     }
 
+    /// The estimate as it was when the last answer came; none before the first.
+    #[must_use]
+    pub(super) fn micros_undecayed(&self) -> Option<f32> {
+        let (estimate, _) = unpack(self.0.load(Ordering::Relaxed));
+        (estimate > 0.0).then_some(estimate)
+    }
+
     /// Takes in one latency.
     pub(super) fn observe(&self, latency: Duration, now: Moment, decay: Duration) {
         // Zero stands for no estimate.

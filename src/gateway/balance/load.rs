@@ -84,6 +84,18 @@ impl Load {
         self.latency.micros(now, decay)
     }
 
+    /// What one more request is expected to take there, in microseconds, until it is answered; none where nothing is known.
+    ///
+    /// The estimate decays only while nobody waits. Somebody who was left alone for being slow is so tried with one request,
+    /// and not with all those that come before that one is answered.
+    #[must_use]
+    pub fn expected_micros(&self, now: Moment, decay: Duration) -> Option<f32> {
+        match self.in_flight() {
+            0 => self.latency_micros(now, decay),
+            in_flight => Some(self.latency.micros_undecayed()? * (in_flight + 1) as f32),
+        }
+    }
+
     /// Takes in what the worker said of itself.
     pub fn report(&self, report: &LoadReport, now: Moment) {
         if let Some(in_flight) = report.in_flight {

@@ -28,12 +28,8 @@ impl PeakEwma {
 
     fn cost(&self, index: usize, now: Moment) -> f32 {
         let Candidate { load, weight, .. } = &self.candidates[index];
-        let in_flight = load.in_flight();
-        let cost = match load.latency_micros(now, self.decay) {
-            Some(latency) => latency * (in_flight + 1) as f32,
-            None if in_flight == 0 => 0.0,
-            None => AWAITED_MICROS * in_flight as f32,
-        };
+        let unknown = || AWAITED_MICROS * load.in_flight() as f32;
+        let cost = load.expected_micros(now, self.decay).unwrap_or_else(unknown);
         cost / *weight as f32
     }
 }
@@ -76,6 +72,16 @@ mod tests {
         assert_eq!(picks(&policy(&[(0, None), (0, Some(2))]), 10, &[]), [10, 0]);
         assert_eq!(picks(&policy(&[(1, None), (40, Some(20))]), 10, &[]), [0, 10]);
         assert_eq!(picks(&policy(&[(3, None), (1, None)]), 10, &[]), [0, 10]);
+    }
+
+    #[test]
+    fn who_was_slow_is_tried_with_one_request_at_a_time() {
+        let policy = policy(&[(1, Some(20)), (3, Some(2))]);
+        let later = Moment::default().after(Duration::from_secs(10));
+        let cost = |index| policy.cost(index, later);
+        assert!(cost(0) > cost(1), "nobody follows the one that is under way");
+        policy.candidates[0].load.end();
+        assert!(cost(0) < cost(1), "its 20 ms have decayed");
     }
 
     #[test]

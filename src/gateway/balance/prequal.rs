@@ -61,11 +61,7 @@ impl Prequal {
                 let latency = told.latency_micros.map(|latency| latency as f32 * since_then);
                 (told.in_flight + told.uses, latency)
             }
-            None => {
-                let in_flight = load.in_flight();
-                let latency = load.latency_micros(now, self.decay);
-                (in_flight, latency.map(|latency| latency * (in_flight + 1) as f32))
-            }
+            None => (load.in_flight(), load.expected_micros(now, self.decay)),
         };
         // Who never answered gets one request, and no more until it does.
         let unknown = if in_flight == 0 { 0.0 } else { f32::MAX };
