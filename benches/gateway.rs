@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace::config::{BalancingConfig, PolicyName};
 use millrace::gateway::balance::{Candidate, Load, LoadReport, Moment, Pick, build, hash};
+use millrace::gateway::circuit::{Mark, Window};
 use millrace::gateway::target::Target;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -60,6 +61,24 @@ fn pick(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What an answer costs beside the pick: its latency enters the estimate, its success the window of the breaker.
+fn answered(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("answered");
+    let (load, window) = (Load::of(Arc::default()), Window::default());
+    let mut micros = 0;
+    let mut now = || {
+        micros += 50;
+        Moment::from_micros(micros)
+    };
+    group.bench_function("latency", |bencher| {
+        bencher.iter(|| load.observe(Duration::from_millis(2), now(), Duration::from_secs(2)));
+    });
+    group.bench_function("success", |bencher| {
+        bencher.iter(|| window.count(Mark::Success, now()));
+    });
+    group.finish();
+}
+
 fn target(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("target");
     for rows in [1, 64] {
@@ -73,5 +92,5 @@ fn target(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, target);
+criterion_group!(benches, pick, answered, target);
 criterion_main!(benches);

@@ -15,6 +15,14 @@ pub struct ModelList {
     pub models: Vec<ModelEntry>,
 }
 
+impl ModelList {
+    /// The model of this name.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&ModelEntry> {
+        self.models.iter().find(|model| model.name == name)
+    }
+}
+
 /// One model of a [`ModelList`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelEntry {

@@ -179,6 +179,9 @@ mod tests {
             [gateway.balancing]
             key = "cookie:a"
             hot_quantile = 2
+            [gateway.breaker]
+            failure_rate = 50
+            ejection = "3m"
             [gateway.health]
             rise = "twice"
             [worker.batching]
@@ -198,6 +201,8 @@ mod tests {
             r#"gateway.balancing.hot_quantile: expected a share from 0 to 1; found 2"#,
             r#"gateway.balancing.key: expected "client", "header:NAME" or "field:NAME" (with dots where it lies deeper); found "cookie:a""#,
             r#"gateway.health.rise: expected a whole number, 0 or more; found "twice""#,
+            "gateway.breaker.failure_rate: expected a share from 0 to 1; found 50",
+            "gateway.breaker.max_ejection: expected at least ejection, 3m; found 2m",
             "gateway.polcy: unknown key; did you mean policy?",
             "worker.batching.max_batch_size: expected a whole number, 0 or more; found 1.5",
             "speed: unknown key; known here: gateway, worker, serve, telemetry",

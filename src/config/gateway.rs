@@ -11,6 +11,7 @@ use toml::Value;
 
 use super::admin_token::AdminToken;
 use super::balancing::{BalancingConfig, PolicyName};
+use super::breaker::BreakerConfig;
 use super::check::body_size;
 use super::discovery::{DiscoveryConfig, read_discovery};
 use super::section::{ConfigError, ConfigErrors, Section};
@@ -58,6 +59,8 @@ pub struct GatewayConfig {
     pub balancing: BalancingConfig,
     /// How workers are asked for their health.
     pub health: HealthConfig,
+    /// When an endpoint is ejected for a model.
+    pub breaker: BreakerConfig,
     /// When a request is tried again.
     pub retry: RetryConfig,
     /// What a load request of the model repository may take.
@@ -139,6 +142,7 @@ impl GatewayConfig {
             discovery,
             balancing: BalancingConfig::read(section.section("balancing")),
             health: HealthConfig::read(section.section("health")),
+            breaker: BreakerConfig::read(section.section("breaker")),
             retry: RetryConfig::read(section.section("retry")),
         };
         if config.threads == Some(0) {

@@ -6,6 +6,7 @@
 
 mod admin_token;
 mod balancing;
+mod breaker;
 mod check;
 mod discovery;
 mod engine;
@@ -20,6 +21,7 @@ mod worker;
 
 pub use admin_token::AdminToken;
 pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
+pub use breaker::BreakerConfig;
 pub use discovery::{DiscoveryConfig, DnsConfig, DnsName, HostPort, Wanted, read_worker_list};
 pub use follow::{FollowedFile, Looked};
 pub use gateway::{

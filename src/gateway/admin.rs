@@ -9,12 +9,14 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
-use super::balance::{Load, Moment};
+use super::balance::Moment;
+use super::circuit::Breaker;
+use super::endpoint::Known;
 use super::health::judge::Health;
 use super::pool::{Member, PoolError};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{VersionEntry, VersionState};
-use crate::config::{MAX_WEIGHT, PolicyName};
+use crate::config::{GatewayConfig, MAX_WEIGHT, PolicyName};
 use crate::http::body;
 use crate::http::reply::{self, unreadable_path};
 
@@ -57,6 +59,23 @@ struct ModelLoad {
     /// What it last said of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldLoad>,
+    /// Whether it is ejected, and what came of its requests.
+    circuit: Circuit,
+}
+
+#[derive(Serialize)]
+struct Circuit {
+    state: &'static str,
+    /// Until the ejection ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_ms: Option<u64>,
+    /// Ejections in a row, less those that are forgiven.
+    times: u32,
+    /// Over the last ten seconds.
+    successes: u32,
+    /// The same.
+    failures: u32,
+    consecutive_failures: u32,
 }
 
 #[derive(Serialize)]
@@ -70,7 +89,8 @@ struct ToldLoad {
 }
 
 impl ModelLoad {
-    fn of(model: &str, load: &Load, now: Moment, decay: Duration) -> Self {
+    fn of(model: &str, known: &Known, breaker: Breaker, now: Moment, settings: &GatewayConfig) -> Self {
+        let load = &known.load;
         let told = load.last_signal().map(|(told, at)| ToldLoad {
             in_flight: told.in_flight,
             latency_ms: told.latency_micros.map(|micros| f64::from(micros) / 1e3),
@@ -79,9 +99,26 @@ impl ModelLoad {
         });
         Self {
             model: model.to_owned(),
-            latency_ms: load.latency_micros(now, decay).map(|micros| micros / 1e3),
+            latency_ms: load
+                .latency_micros(now, settings.balancing.decay)
+                .map(|micros| micros / 1e3),
             capacity: load.capacity(),
             told,
+            circuit: Circuit::of(known, breaker, now, settings.breaker.ejection),
+        }
+    }
+}
+
+impl Circuit {
+    fn of(known: &Known, breaker: Breaker, now: Moment, base: Duration) -> Self {
+        let counts = known.circuit.window.counts(now);
+        Self {
+            state: breaker.state().as_str(),
+            until_ms: breaker.open_until().map(|until| whole_millis(until.since(now))),
+            times: breaker.times(now, base),
+            successes: counts.successes,
+            failures: counts.failures,
+            consecutive_failures: counts.consecutive,
         }
     }
 }
@@ -91,7 +128,7 @@ fn whole_millis(time: Duration) -> u64 {
 }
 
 impl Worker {
-    fn of(member: &Member, now: Moment, decay: Duration) -> Self {
+    fn of(member: &Member, now: Moment, settings: &GatewayConfig) -> Self {
         let endpoint = &member.endpoint;
         let duration = &endpoint.metrics.duration;
         let count = duration.get_sample_count();
@@ -110,9 +147,9 @@ impl Worker {
             in_flight: endpoint.in_flight(),
             mean_latency_ms: (count > 0).then(|| duration.get_sample_sum() / count as f64 * 1e3),
             loads: endpoint
-                .loads()
+                .known()
                 .iter()
-                .map(|(model, load)| ModelLoad::of(model, load, now, decay))
+                .map(|(model, known)| ModelLoad::of(model, known, member.breaker_of(model), now, settings))
                 .collect(),
             models: member
                 .models
@@ -135,12 +172,12 @@ pub async fn workers(State(gateway): State<Arc<Gateway>>) -> Response {
         let snapshot = gateway.pool.snapshot();
         (snapshot.policy.as_str(), snapshot.generation)
     };
-    let (now, decay) = (gateway.clock.now(), gateway.settings().balancing.decay);
+    let (now, settings) = (gateway.clock.now(), gateway.settings());
     let workers = gateway
         .pool
         .members()
         .iter()
-        .map(|member| Worker::of(member, now, decay))
+        .map(|member| Worker::of(member, now, &settings))
         .collect();
     reply::json(&Workers {
         policy,

@@ -1,7 +1,7 @@
 //! One worker, as the gateway sees it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::uri::{Authority, PathAndQuery, Scheme};
@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::balance::{EndpointLoad, Load, LoadReport};
+use super::circuit::Circuit;
 use super::clock::Clock;
+use super::snapshot::Picked;
 use crate::telemetry::gateway_metrics::EndpointMetrics;
 
 /// One worker: where it is, and what is going on with it. Health, weight and models belong to the
@@ -29,7 +31,16 @@ pub struct Endpoint {
     pub probe_now: Notify,
     load: Arc<EndpointLoad>,
     /// What is known of it for each model. Requests find theirs in the snapshot.
-    loads: Mutex<HashMap<Arc<str>, Arc<Load>>>,
+    known: Mutex<HashMap<Arc<str>, Known>>,
+}
+
+/// What is known of one endpoint for one model.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// For policies.
+    pub load: Arc<Load>,
+    /// For its breaker.
+    pub circuit: Arc<Circuit>,
 }
 
 impl Endpoint {
@@ -42,7 +53,7 @@ impl Endpoint {
             metrics,
             probe_now: Notify::new(),
             load: Arc::default(),
-            loads: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
@@ -76,26 +87,30 @@ impl Endpoint {
 
     /// What is known of it for a model; from now on, if nothing was.
     #[must_use]
-    pub fn load_of(&self, model: &Arc<str>) -> Arc<Load> {
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        let load = loads
-            .entry(Arc::clone(model))
-            .or_insert_with(|| Arc::new(Load::of(Arc::clone(&self.load))));
-        Arc::clone(load)
+    pub fn known_of(&self, model: &Arc<str>) -> Known {
+        let nothing = || Known {
+            load: Arc::new(Load::of(Arc::clone(&self.load))),
+            circuit: Arc::default(),
+        };
+        let mut known = self.lock();
+        known.entry(Arc::clone(model)).or_insert_with(nothing).clone()
     }
 
     /// Forgets what is known of it for models that it no longer has.
-    pub fn keep_loads(&self, is_served: impl Fn(&str) -> bool) {
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        loads.retain(|model, _| is_served(model));
+    pub fn keep_known(&self, is_served: impl Fn(&str) -> bool) {
+        self.lock().retain(|model, _| is_served(model));
     }
 
     /// What is known of it for each model.
     #[must_use]
-    pub fn loads(&self) -> Vec<(Arc<str>, Arc<Load>)> {
-        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = |(model, load): (&Arc<str>, &Arc<Load>)| (Arc::clone(model), Arc::clone(load));
-        loads.iter().map(pair).collect()
+    pub fn known(&self) -> Vec<(Arc<str>, Known)> {
+        let pair = |(model, known): (&Arc<str>, &Known)| (Arc::clone(model), known.clone());
+        self.lock().iter().map(pair).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Known>> {
+        // Entries are put in whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,8 +118,7 @@ impl Endpoint {
 /// may be answered, fail, run out of time or be given up by its client.
 #[derive(Debug)]
 pub struct InFlight {
-    endpoint: Arc<Endpoint>,
-    load: Arc<Load>,
+    picked: Picked,
     clock: Clock,
     begun: Instant,
     decay: Duration,
@@ -114,12 +128,11 @@ pub struct InFlight {
 impl InFlight {
     /// Counts a request in; it is counted out when the guard goes. Latency estimates decay with this time constant.
     #[must_use]
-    pub fn begin(endpoint: Arc<Endpoint>, load: Arc<Load>, clock: Clock, decay: Duration) -> Self {
-        load.begin();
-        endpoint.metrics.in_flight.inc();
+    pub fn begin(picked: Picked, clock: Clock, decay: Duration) -> Self {
+        picked.load.begin();
+        picked.endpoint.metrics.in_flight.inc();
         Self {
-            endpoint,
-            load,
+            picked,
             clock,
             begun: Instant::now(),
             decay,
@@ -130,12 +143,24 @@ impl InFlight {
     /// Whose request it is.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+        &self.picked.endpoint
+    }
+
+    /// How it came there.
+    #[must_use]
+    pub fn picked(&self) -> &Picked {
+        &self.picked
+    }
+
+    /// How long it has been there.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Takes in what the worker said of itself.
     pub fn report(&self, report: &LoadReport) {
-        self.load.report(report, self.clock.now());
+        self.picked.load.report(report, self.clock.now());
     }
 
     /// The answer is there: what it took counts.
@@ -159,7 +184,7 @@ impl InFlight {
             return;
         }
         if let Some(latency) = latency {
-            self.load.observe(latency, self.clock.now(), self.decay);
+            self.picked.load.observe(latency, self.clock.now(), self.decay);
         }
     }
 }
@@ -169,10 +194,16 @@ impl Drop for InFlight {
         let elapsed = self.begun.elapsed();
         if !self.is_judged {
             // It was given up: all that is known is that the answer takes longer.
-            self.load.observe_at_least(elapsed, self.clock.now(), self.decay);
+            self.picked
+                .load
+                .observe_at_least(elapsed, self.clock.now(), self.decay);
         }
-        self.load.end();
-        self.endpoint.metrics.in_flight.dec();
-        self.endpoint.metrics.duration.observe(elapsed.as_secs_f64());
+        self.picked.load.end();
+        self.picked.endpoint.metrics.in_flight.dec();
+        self.picked
+            .endpoint
+            .metrics
+            .duration
+            .observe(elapsed.as_secs_f64());
     }
 }

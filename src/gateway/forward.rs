@@ -16,12 +16,14 @@ use super::Gateway;
 use super::answer::Answer;
 use super::client::SendError;
 use super::endpoint::{Endpoint, InFlight};
+use super::pool::Pool;
 use super::retry::{MAX_FREE, Reason, backoff};
 use super::snapshot::{NoRoute, Picked, Question};
 use super::target::Target;
 use super::verdict::{Latency, Verdict};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
+use crate::config::GatewayConfig;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 
@@ -184,9 +186,8 @@ fn shortened(name: &str) -> String {
 }
 
 async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
-    let Picked { endpoint, load, .. } = picked;
-    let balancing = &gateway.settings().balancing;
-    let mut guard = InFlight::begin(endpoint, load, gateway.clock, balancing.decay);
+    let settings = gateway.settings();
+    let mut guard = InFlight::begin(picked, gateway.clock, settings.balancing.decay);
     let answering = async {
         let response = gateway.client.send(request_to(guard.endpoint(), call)).await?;
         Answer::take_in(response).await
@@ -195,11 +196,13 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
         Err(_) => {
             let verdict = Verdict::OUT_OF_TIME;
             guard.endpoint().metrics.count(verdict.outcome);
+            mark(&gateway.pool, &settings, call, &verdict, &guard);
             let answer = Err(Deadline::exceeded("a worker was at it"));
             Tried { verdict, answer }
         }
         Ok(Err(error)) => {
             let verdict = Verdict::of_send_error(&error);
+            mark(&gateway.pool, &settings, call, &verdict, &guard);
             note(gateway, &verdict, &mut guard, None, || error.to_string());
             let answer = Err(no_answer(guard.endpoint(), &error));
             Tried { verdict, answer }
@@ -212,6 +215,7 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
             if call.method == Method::GET && verdict.latency == Latency::Measured {
                 verdict.latency = Latency::Unknown;
             }
+            mark(&gateway.pool, &settings, call, &verdict, &guard);
             if let Some(report) = &answer.report {
                 guard.report(report);
             }
@@ -224,6 +228,16 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
             };
             Tried { verdict, answer }
         }
+    }
+}
+
+/// Takes in what a try says of whether the worker can serve the model. Only predictions tell that.
+fn mark(pool: &Pool, settings: &GatewayConfig, call: &Call, verdict: &Verdict, guard: &InFlight) {
+    if call.method == Method::GET {
+        return;
+    }
+    if let Some(mark) = verdict.mark(guard.elapsed(), settings.deadline) {
+        pool.take_mark(guard.picked(), mark, &settings.breaker);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod admission;
 mod answer;
 pub mod balance;
+pub mod circuit;
 pub mod client;
 pub mod clock;
 pub mod discovery;
@@ -83,6 +84,7 @@ impl Gateway {
                 config.policy,
                 config.balancing.clone(),
                 config.health.clone(),
+                config.breaker.clone(),
                 clock,
                 metrics.clone(),
             ),
@@ -101,6 +103,7 @@ impl Gateway {
         gateway.set_sources(&settings.workers, &settings.discovery);
         tokio::spawn(health::load_probe::run(Arc::downgrade(&gateway)));
         tokio::spawn(refresh(Arc::downgrade(&gateway)));
+        tokio::spawn(review_circuits(Arc::downgrade(&gateway)));
         gateway
     }
 
@@ -172,6 +175,15 @@ async fn refresh(gateway: Weak<Gateway>) {
         sleep(Duration::from_secs(1)).await;
         let Some(gateway) = gateway.upgrade() else { return };
         gateway.pool.snapshot().refresh();
+    }
+}
+
+/// Ends ejections, and ejects whom no single request can judge, until the gateway goes.
+async fn review_circuits(gateway: Weak<Gateway>) {
+    loop {
+        sleep(Duration::from_millis(100)).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        gateway.pool.review_circuits();
     }
 }
 

@@ -4,18 +4,21 @@
 //! dead worker, an operator, a new configuration) holds the lock of the members, and a new snapshot takes the old
 //! one's place in one step.
 
-use std::collections::HashMap;
+mod circuits;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::balance::Moment;
+use super::circuit::{Breaker, State};
 use super::clock::Clock;
 use super::endpoint::Endpoint;
 use super::health::judge::{Health, Observation};
-use super::snapshot::{Candidates, ModelRoute, Place, Snapshot, Turns};
+use super::snapshot::{Candidates, ModelRoute, Place, Served, Snapshot, Turns};
 use crate::api::models::{ModelList, VersionEntry, VersionState};
-use crate::config::{BalancingConfig, EndpointConfig, HealthConfig, PolicyName};
+use crate::config::{BalancingConfig, BreakerConfig, EndpointConfig, HealthConfig, PolicyName};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
 /// The members of a gateway.
@@ -23,6 +26,8 @@ use crate::telemetry::gateway_metrics::GatewayMetrics;
 pub struct Pool {
     snapshot: ArcSwap<Snapshot>,
     members: Mutex<Members>,
+    /// Models for which some request failed since the last review.
+    failed: Mutex<HashSet<Arc<str>>>,
     clock: Clock,
     metrics: GatewayMetrics,
 }
@@ -32,13 +37,22 @@ struct Members {
     policy: PolicyName,
     balancing: BalancingConfig,
     thresholds: HealthConfig,
+    breaker: BreakerConfig,
     list: Vec<Member>,
     turns: HashMap<(Arc<str>, Box<str>), Turns>,
     generation: u64,
+    /// Every model, and whether its ejections are ignored.
+    panics: HashMap<Arc<str>, bool>,
 }
 
-/// Who serves each version of one model.
-type ServedVersions = HashMap<Box<str>, Vec<Place>>;
+/// Who serves one model.
+#[derive(Default)]
+struct Serving {
+    /// Some version of it.
+    any: Served,
+    /// Each version, by its number or a label.
+    versions: HashMap<Box<str>, Served>,
+}
 
 /// One endpoint and what is known of it.
 #[derive(Clone, Debug)]
@@ -59,6 +73,8 @@ pub struct Member {
     pub reason: Option<String>,
     /// What it serves, as its last good probe told.
     pub models: Arc<ModelList>,
+    /// Its breakers, for the models for which they ever opened.
+    pub breakers: HashMap<Arc<str>, Breaker>,
 }
 
 /// Why a change was refused.
@@ -88,6 +104,7 @@ impl Pool {
         policy: PolicyName,
         balancing: BalancingConfig,
         thresholds: HealthConfig,
+        breaker: BreakerConfig,
         clock: Clock,
         metrics: GatewayMetrics,
     ) -> Self {
@@ -95,13 +112,16 @@ impl Pool {
             policy,
             balancing,
             thresholds,
+            breaker,
             list: Vec::new(),
             turns: HashMap::new(),
             generation: 0,
+            panics: HashMap::new(),
         };
         let pool = Self {
             snapshot: ArcSwap::from_pointee(members.snapshot()),
             members: Mutex::new(members),
+            failed: Mutex::default(),
             clock,
             metrics,
         };
@@ -147,8 +167,9 @@ impl Pool {
                 };
                 members.list.push(member);
             }
-            for member in &before {
+            for member in &mut before {
                 changes.left.push(member.endpoint.clone());
+                member.forget_breakers();
                 let is_replaced = wanted.iter().any(|config| *member.endpoint.id == config.id);
                 if !is_replaced {
                     self.metrics.forget_endpoint(&member.endpoint.id);
@@ -211,7 +232,8 @@ impl Pool {
             let Some(member) = members.find(endpoint) else {
                 return false;
             };
-            let serves_other = *member.models != models;
+            let before = Arc::clone(&member.models);
+            let serves_other = *before != models;
             if serves_other {
                 member.models = Arc::new(models);
             }
@@ -219,7 +241,8 @@ impl Pool {
             if is_news {
                 member.up_since = self.clock.now();
             }
-            is_news || serves_other
+            let is_on_trial = member.end_ejections_of_what_is_new(is_news, &before);
+            is_news || serves_other || is_on_trial
         });
     }
 
@@ -243,6 +266,7 @@ impl Pool {
         members.generation += 1;
         let snapshot = members.snapshot();
         members.forget(&snapshot);
+        members.show_panics(&snapshot, &self.metrics);
         self.show(&members);
         self.snapshot.store(Arc::new(snapshot));
     }
@@ -280,6 +304,7 @@ impl Member {
             up_since: Moment::default(),
             reason: None,
             models: Arc::default(),
+            breakers: HashMap::new(),
         }
     }
 
@@ -312,16 +337,40 @@ impl Member {
     /// Whether it may be picked, for models that it has ready.
     #[must_use]
     pub fn takes_requests(&self) -> bool {
-        self.health.is_up() && !self.is_drained && self.weight > 0
+        self.health.is_up() && self.is_wanted()
+    }
+
+    /// Whether it takes requests whenever it is up, if it went by its operators.
+    fn is_wanted(&self) -> bool {
+        !self.is_drained && self.weight > 0
     }
 
     /// As it stands among those that may take requests for this model.
     fn place(&self, model: &Arc<str>) -> Place {
+        let known = self.endpoint.known_of(model);
+        let state = self.breaker_of(model).state();
+        let closed_since = match state {
+            State::Closed { since } => since,
+            _ => Moment::default(),
+        };
         Place {
             endpoint: Arc::clone(&self.endpoint),
-            load: self.endpoint.load_of(model),
+            load: known.load,
+            circuit: known.circuit,
+            state,
             weight: self.weight,
-            up_since: self.up_since,
+            up_since: self.up_since.max(closed_since),
+        }
+    }
+
+    /// Stands with those that serve something, if it is wanted there; as one that may take requests if it is up.
+    fn stand_with(&self, served: &mut Served, model: &Arc<str>) {
+        if !self.is_wanted() {
+            return;
+        }
+        served.known += 1;
+        if self.takes_requests() {
+            served.places.push(self.place(model));
         }
     }
 
@@ -364,32 +413,33 @@ impl Members {
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        let mut serving: HashMap<Arc<str>, ServedVersions> = HashMap::new();
+        let mut serving: HashMap<Arc<str>, Serving> = HashMap::new();
         for member in &self.list {
             for model in &member.models.models {
                 let name: Arc<str> = model.name.as_str().into();
-                let versions = serving.entry(Arc::clone(&name)).or_default();
+                let Serving { any, versions } = serving.entry(Arc::clone(&name)).or_default();
+                if model.versions.iter().any(is_ready) {
+                    member.stand_with(any, &name);
+                }
                 for version in &model.versions {
-                    let candidates = versions.entry(version.version.as_str().into()).or_default();
-                    if version.state == VersionState::Ready && member.takes_requests() {
-                        candidates.push(member.place(&name));
+                    let served = versions.entry(version.version.as_str().into()).or_default();
+                    if is_ready(version) {
+                        member.stand_with(served, &name);
                     }
                 }
                 // A label is a version to whoever asks: it goes to those that have ready what it points at there.
                 for (label, target) in &model.labels {
-                    let candidates = versions.entry(label.as_str().into()).or_default();
-                    let is_ready = |version: &VersionEntry| {
-                        version.version == *target && version.state == VersionState::Ready
-                    };
-                    if member.takes_requests() && model.versions.iter().any(is_ready) {
-                        candidates.push(member.place(&name));
+                    let served = versions.entry(label.as_str().into()).or_default();
+                    let is_target = |version: &VersionEntry| version.version == *target && is_ready(version);
+                    if model.versions.iter().any(is_target) {
+                        member.stand_with(served, &name);
                     }
                 }
             }
         }
         let models = serving
             .into_iter()
-            .map(|(name, versions)| (name.clone(), self.route(name, versions)))
+            .map(|(name, serving)| (name.clone(), self.route(name, serving)))
             .collect();
         let is_partial =
             self.list.is_empty() || self.list.iter().any(|member| member.models.models.is_empty());
@@ -401,22 +451,13 @@ impl Members {
         }
     }
 
-    fn route(&mut self, name: Arc<str>, versions: ServedVersions) -> ModelRoute {
-        let serves = |member: &Member| {
-            let has = |place: &Place| Arc::ptr_eq(&place.endpoint, &member.endpoint);
-            versions.values().any(|candidates| candidates.iter().any(has))
-        };
-        let any: Vec<_> = self
-            .list
-            .iter()
-            .filter(|member| serves(member))
-            .map(|member| member.place(&name))
-            .collect();
-        let any_version = self.candidates(any, &name, "");
-        let versions = versions
+    fn route(&mut self, name: Arc<str>, serving: Serving) -> ModelRoute {
+        let any_version = self.candidates(serving.any, &name, "");
+        let versions = serving
+            .versions
             .into_iter()
-            .map(|(version, candidates)| {
-                let candidates = self.candidates(candidates, &name, &version);
+            .map(|(version, served)| {
+                let candidates = self.candidates(served, &name, &version);
                 (version, candidates)
             })
             .collect();
@@ -427,9 +468,9 @@ impl Members {
         }
     }
 
-    fn candidates(&mut self, places: Vec<Place>, model: &Arc<str>, version: &str) -> Candidates {
+    fn candidates(&mut self, served: Served, model: &Arc<str>, version: &str) -> Candidates {
         let turns = self.turns_of(model, version);
-        Candidates::new(self.policy, &self.balancing, places, turns)
+        Candidates::new(self.policy, &self.balancing, served, turns)
     }
 
     fn turns_of(&mut self, model: &Arc<str>, version: &str) -> Turns {
@@ -439,12 +480,10 @@ impl Members {
             .clone()
     }
 
-    /// Forgets the turns of models and versions that nobody has any more, and the loads of models that a member has no more.
+    /// Forgets the turns of models and versions that nobody has any more, and what is known of members for models that
+    /// they have no more.
     fn forget(&mut self, snapshot: &Snapshot) {
-        for member in &self.list {
-            let serves = |name: &str| member.models.models.iter().any(|model| model.name == name);
-            member.endpoint.keep_loads(serves);
-        }
+        self.list.iter_mut().for_each(Member::forget_models);
         self.turns.retain(|(model, version), _| {
             let route = snapshot.models.get(model);
             route.is_some_and(|route| version.is_empty() || route.versions.contains_key(version))
@@ -452,9 +491,12 @@ impl Members {
     }
 }
 
+fn is_ready(version: &VersionEntry) -> bool {
+    version.state == VersionState::Ready
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
     use std::time::Duration;
 
     use super::*;
@@ -462,7 +504,7 @@ mod tests {
     use crate::gateway::endpoint::InFlight;
     use crate::gateway::snapshot::{NoRoute, Picked, Question};
 
-    fn pool(policy: PolicyName, workers: &[(&str, u32)]) -> Pool {
+    pub(super) fn pool(policy: PolicyName, workers: &[(&str, u32)]) -> Pool {
         let thresholds = HealthConfig {
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
@@ -475,6 +517,7 @@ mod tests {
             policy,
             balancing,
             thresholds,
+            BreakerConfig::default(),
             Clock::start(),
             GatewayMetrics::new(),
         );
@@ -491,7 +534,7 @@ mod tests {
         workers.iter().map(config).collect()
     }
 
-    fn serving(models: &[(&str, &[(&str, VersionState)])]) -> ModelList {
+    pub(super) fn serving(models: &[(&str, &[(&str, VersionState)])]) -> ModelList {
         let version = |&(version, state): &(&str, VersionState)| VersionEntry {
             version: version.to_owned(),
             state,
@@ -509,11 +552,11 @@ mod tests {
         }
     }
 
-    fn up(pool: &Pool, id: &str, models: &ModelList) {
+    pub(super) fn up(pool: &Pool, id: &str, models: &ModelList) {
         pool.observe_good(&member(pool, id).endpoint, models.clone());
     }
 
-    fn member(pool: &Pool, id: &str) -> Member {
+    pub(super) fn member(pool: &Pool, id: &str) -> Member {
         pool.members()
             .into_iter()
             .find(|member| *member.endpoint.id == *id)
@@ -539,7 +582,7 @@ mod tests {
         pool.snapshot().pick(question, tried, pool.clock.now())
     }
 
-    const READY: &[(&str, VersionState)] = &[("1", VersionState::Ready)];
+    pub(super) const READY: &[(&str, VersionState)] = &[("1", VersionState::Ready)];
 
     #[test]
     fn only_those_that_serve_the_model_are_picked() {
@@ -596,9 +639,9 @@ mod tests {
         for id in ["a", "b", "c"] {
             up(&pool, id, &serving(&[("iris", READY)]));
         }
-        let Picked { endpoint, load, .. } = pick(&pool, "iris", None, &[]).unwrap();
-        assert_eq!(*endpoint.id, *"a");
-        let guard = InFlight::begin(endpoint, load, pool.clock, Duration::from_secs(2));
+        let picked = pick(&pool, "iris", None, &[]).unwrap();
+        assert_eq!(*picked.endpoint.id, *"a");
+        let guard = InFlight::begin(picked, pool.clock, Duration::from_secs(2));
         let before = pool.snapshot().generation;
         pool.set_policy(PolicyName::Weighted);
         assert_eq!(pool.snapshot().generation, before + 1);

@@ -101,6 +101,9 @@ impl Gateway {
         if after.workers != before.workers || after.discovery != before.discovery {
             self.set_sources(&after.workers, &after.discovery);
         }
+        if after.breaker != before.breaker {
+            self.pool.set_breaker(&after.breaker);
+        }
         if after.health != before.health {
             self.pool.set_thresholds(&after.health);
         }

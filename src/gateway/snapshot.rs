@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::balance::{self, Candidate, Load, Moment, Pick, Policy, hash, slow_start};
+use super::circuit::{Circuit, State, Trial, ejection};
 use super::endpoint::Endpoint;
 use crate::config::{BalancingConfig, PolicyName};
 
@@ -43,16 +44,33 @@ pub struct Place {
     pub endpoint: Arc<Endpoint>,
     /// What is known of it for this model.
     pub load: Arc<Load>,
-    /// Its share; 0 takes nothing under any policy.
+    /// What its breaker for this model goes by.
+    pub circuit: Arc<Circuit>,
+    /// What that breaker does with requests.
+    pub state: State,
+    /// Its share, 1 or more.
     pub weight: u32,
     /// When it came (back).
     pub up_since: Moment,
 }
 
+/// Those who serve something.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// How many should, as their last probes told and operators want it: those that are down as well.
+    pub known: usize,
+    /// Those of them that are up, ejected ones as well.
+    pub places: Vec<Place>,
+}
+
 /// Places of which a policy picks one.
 #[derive(Debug)]
 pub struct Candidates {
+    /// Whether ejections are ignored, because too few would be left.
+    pub is_panic: bool,
     places: Box<[Place]>,
+    /// Those whose breaker is half open: no policy picks them, each takes one request at a time.
+    on_trial: Box<[Place]>,
     policy: Box<dyn Policy>,
     turns: Turns,
     slow_start: Duration,
@@ -72,7 +90,7 @@ pub struct Question<'a> {
 }
 
 /// Who takes a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Picked {
     /// The model, as metrics and log lines name it.
     pub model: Arc<str>,
@@ -80,6 +98,10 @@ pub struct Picked {
     pub endpoint: Arc<Endpoint>,
     /// What is known of it for this model.
     pub load: Arc<Load>,
+    /// What its breaker for this model goes by.
+    pub circuit: Arc<Circuit>,
+    /// Where its breaker is half open: the request is to show whether it can be closed.
+    pub trial: Option<Trial>,
 }
 
 /// Counts the first picks from one set over all its snapshots, so that a change does not start a cycle anew.
@@ -105,13 +127,15 @@ impl Snapshot {
         now: Moment,
     ) -> Result<Picked, NoRoute> {
         let (route, candidates) = self.find(question)?;
-        let place = candidates
+        let (place, trial) = candidates
             .pick(question.key, tried, now)
             .ok_or(NoRoute::NoWorker)?;
         Ok(Picked {
             model: Arc::clone(&route.name),
             endpoint: Arc::clone(&place.endpoint),
             load: Arc::clone(&place.load),
+            circuit: Arc::clone(&place.circuit),
+            trial,
         })
     }
 
@@ -168,31 +192,63 @@ impl ModelRoute {
 }
 
 impl Candidates {
-    /// Those that may be picked.
+    /// Those that a policy may pick.
     #[must_use]
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// Over those of these places that have a weight.
+    /// Over those of these places that are not ejected; over all of them where too few would be left.
     #[must_use]
-    pub fn new(name: PolicyName, config: &BalancingConfig, places: Vec<Place>, turns: Turns) -> Self {
-        let places: Box<[Place]> = places.into_iter().filter(|place| place.weight > 0).collect();
+    pub fn new(name: PolicyName, config: &BalancingConfig, served: Served, turns: Turns) -> Self {
+        let Served { known, places } = served;
+        let working = places.iter().filter(|place| place.is_closed()).count();
+        let is_panic = ejection::is_panic(known, working);
+        let (places, ejected): (Vec<_>, Vec<_>) = places
+            .into_iter()
+            .partition(|place| is_panic || place.is_closed());
         let newest = places
             .iter()
             .map(|place| place.up_since)
             .max()
             .unwrap_or_default();
         Self {
+            is_panic,
             policy: balance::build(name, places.iter().map(Place::candidate).collect(), config),
-            places,
+            places: places.into(),
+            on_trial: ejected.into_iter().filter(Place::is_half_open).collect(),
             turns,
             slow_start: config.slow_start,
             slow_until: newest.after(config.slow_start),
         }
     }
 
-    fn pick(&self, key: Option<u64>, tried: &[Arc<Endpoint>], now: Moment) -> Option<&Place> {
+    /// The next first try goes on trial, where somebody waits for one. A retry does so only where nobody else is left:
+    /// it has been unlucky already.
+    fn pick(
+        &self,
+        key: Option<u64>,
+        tried: &[Arc<Endpoint>],
+        now: Moment,
+    ) -> Option<(&Place, Option<Trial>)> {
+        let trial = || self.pick_for_trial(tried);
+        if let Some(picked) = tried.is_empty().then(trial).flatten() {
+            return Some(picked);
+        }
+        match self.pick_by_policy(key, tried, now) {
+            // Where ejections are ignored, whoever comes is on trial.
+            Some(place) => Some((place, place.is_half_open().then_some(Trial::Among))),
+            None => trial(),
+        }
+    }
+
+    fn pick_for_trial(&self, tried: &[Arc<Endpoint>]) -> Option<(&Place, Option<Trial>)> {
+        let untried = self.on_trial.iter().filter(|place| !place.is_among(tried));
+        let mut free = untried.filter_map(|place| Some((place, Some(place.circuit.try_alone()?))));
+        free.next()
+    }
+
+    fn pick_by_policy(&self, key: Option<u64>, tried: &[Arc<Endpoint>], now: Moment) -> Option<&Place> {
         let mut rng = rand::rng();
         // A retry starts anywhere and takes nobody's turn. If it took the next one, two workers in turn would send
         // every first try to the same one, though it fails.
@@ -234,17 +290,28 @@ impl Candidates {
         if tried.is_empty() {
             return Vec::new();
         }
-        let was_tried = |place: &Place| tried.iter().any(|other| Arc::ptr_eq(&place.endpoint, other));
         self.places
             .iter()
             .enumerate()
-            .filter(|(_, place)| was_tried(place))
+            .filter(|(_, place)| place.is_among(tried))
             .map(|(index, _)| index)
             .collect()
     }
 }
 
 impl Place {
+    fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    fn is_half_open(&self) -> bool {
+        matches!(self.state, State::HalfOpen { .. })
+    }
+
+    fn is_among(&self, endpoints: &[Arc<Endpoint>]) -> bool {
+        endpoints.iter().any(|other| Arc::ptr_eq(&self.endpoint, other))
+    }
+
     fn candidate(&self) -> Candidate {
         Candidate {
             id: hash(self.endpoint.id.as_bytes()),
@@ -267,31 +334,43 @@ mod tests {
 
     /// Round robin over places that came at these seconds.
     fn candidates(came_at: &[u64]) -> Candidates {
+        served(
+            came_at.len(),
+            came_at.iter().map(|&second| (second, State::default())),
+        )
+    }
+
+    /// Round robin over places that came at these seconds and whose breakers are in these states, of so many known ones.
+    fn served(known: usize, places: impl Iterator<Item = (u64, State)>) -> Candidates {
         let metrics = GatewayMetrics::new();
-        let place = |(id, &second): (String, &u64)| {
+        let place = |(index, (second, state)): (usize, (u64, State))| {
+            let id = format!("w{index}");
             let authority = format!("{id}:9000").parse().unwrap();
             let endpoint = Endpoint::new(&id, authority, metrics.of_endpoint(&id));
+            let known = endpoint.known_of(&"iris".into());
             Place {
-                load: endpoint.load_of(&"iris".into()),
+                load: known.load,
+                circuit: known.circuit,
+                state,
                 endpoint,
                 weight: 1,
                 up_since: seconds(second),
             }
         };
-        let names = (0..came_at.len()).map(|index| format!("w{index}"));
-        let places = names.zip(came_at).map(place).collect();
         let config = BalancingConfig {
             slow_start: WINDOW,
             ..BalancingConfig::default()
         };
-        Candidates::new(PolicyName::RoundRobin, &config, places, Turns::default())
+        let places = places.enumerate().map(place).collect();
+        let served = Served { known, places };
+        Candidates::new(PolicyName::RoundRobin, &config, served, Turns::default())
     }
 
     fn share_of_last(candidates: &Candidates, now: Moment) -> usize {
         let last = candidates.places.last().unwrap();
         let is_last = |place: &Place| Arc::ptr_eq(&place.endpoint, &last.endpoint);
         let picks = (0..1_000).map(|_| candidates.pick(None, &[], now).unwrap());
-        picks.filter(|place| is_last(place)).count()
+        picks.filter(|(place, _)| is_last(place)).count()
     }
 
     #[test]
@@ -309,5 +388,71 @@ mod tests {
         let count = share_of_last(&candidates(&[100, 100]), seconds(100));
         assert!((400..600).contains(&count), "{count}");
         assert_eq!(share_of_last(&candidates(&[100]), seconds(100)), 1_000);
+    }
+
+    const CLOSED: State = State::Closed {
+        since: Moment::from_micros(0),
+    };
+    const OPEN: State = State::Open {
+        until: Moment::from_micros(u64::MAX),
+    };
+    const HALF_OPEN: State = State::HalfOpen { passed: 0 };
+
+    fn with(known: usize, states: &[State]) -> Candidates {
+        served(known, states.iter().map(|&state| (0, state)))
+    }
+
+    fn pick_of<'a>(candidates: &'a Candidates, tried: &[Arc<Endpoint>]) -> (&'a str, Option<Trial>) {
+        let (place, trial) = candidates.pick(None, tried, seconds(1_000)).unwrap();
+        (&place.endpoint.id, trial)
+    }
+
+    #[test]
+    fn who_is_ejected_is_not_picked() {
+        let candidates = with(3, &[CLOSED, OPEN, CLOSED]);
+        let ids: Vec<_> = (0..4).map(|_| pick_of(&candidates, &[]).0).collect();
+        assert_eq!(ids, ["w0", "w2", "w0", "w2"]);
+    }
+
+    #[test]
+    fn who_is_half_open_takes_one_request_at_a_time() {
+        let candidates = with(2, &[CLOSED, HALF_OPEN]);
+        let (first, trial) = pick_of(&candidates, &[]);
+        assert!(first == "w1" && matches!(trial, Some(Trial::Alone(_))));
+        for _ in 0..5 {
+            let (other, none) = pick_of(&candidates, &[]);
+            assert!(other == "w0" && none.is_none(), "a trial is under way");
+        }
+        drop(trial);
+        assert_eq!(pick_of(&candidates, &[]).0, "w1");
+    }
+
+    #[test]
+    fn a_retry_goes_on_trial_only_where_nobody_else_is_left() {
+        let candidates = with(3, &[CLOSED, CLOSED, HALF_OPEN]);
+        let all = candidates.places.iter().chain(&candidates.on_trial);
+        let all: Vec<_> = all.map(|place| Arc::clone(&place.endpoint)).collect();
+        assert_eq!(pick_of(&candidates, &all[..1]).0, "w1");
+        let (last, trial) = pick_of(&candidates, &all[..2]);
+        assert!(last == "w2" && trial.is_some());
+        drop(trial);
+        assert!(candidates.pick(None, &all, seconds(1_000)).is_none());
+    }
+
+    #[test]
+    fn where_fewer_than_half_would_be_left_ejections_are_ignored() {
+        let candidates = with(4, &[CLOSED, OPEN, HALF_OPEN]);
+        assert!(candidates.is_panic);
+        let picks: Vec<_> = (0..3).map(|_| pick_of(&candidates, &[])).collect();
+        let ids: Vec<_> = picks.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, ["w0", "w1", "w2"]);
+        let on_trial: Vec<_> = picks.iter().map(|(_, trial)| trial.is_some()).collect();
+        assert_eq!(
+            on_trial,
+            [false, false, true],
+            "what comes decides over the half-open one"
+        );
+        assert!(!with(4, &[CLOSED, OPEN, CLOSED]).is_panic, "half is enough");
+        assert!(with(1, &[OPEN]).is_panic, "the last one is never out");
     }
 }

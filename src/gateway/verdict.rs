@@ -3,8 +3,11 @@
 //!
 //! This is the one table behind `docs/retries.md`, and pure.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 
+use super::circuit::Mark;
 use super::client::SendError;
 use super::health::judge::Observation;
 use super::retry::Reason;
@@ -92,6 +95,21 @@ impl Verdict {
     /// Of a try that was still under way when the request's time was up.
     pub(super) const OUT_OF_TIME: Self = Self::answer("out_of_time", Latency::AtLeast);
 
+    /// What it says of whether the endpoint can serve the model, for a prediction that was there for `elapsed`; `deadline` is
+    /// what the gateway gives to each request.
+    #[must_use]
+    pub(super) fn mark(&self, elapsed: Duration, deadline: Duration) -> Option<Mark> {
+        // A worker that is full is no broken one, and who would be judged by refused connections is out already.
+        let is_no_fault = matches!(self.retry, Some(Reason::Overloaded | Reason::NotConnected));
+        match self.latency {
+            Latency::Measured => Some(Mark::Success),
+            Latency::Penalty => (!is_no_fault).then_some(Mark::Failure),
+            // Clients who ask for a millisecond must not be able to take workers out.
+            Latency::AtLeast => (elapsed >= deadline / 2).then_some(Mark::Failure),
+            Latency::Unknown => None,
+        }
+    }
+
     const fn answer(outcome: &'static str, latency: Latency) -> Self {
         Self {
             outcome,
@@ -147,6 +165,39 @@ mod tests {
                 "{status} {code:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_breaker_goes_by_what_is_the_endpoints_own_fault() {
+        const DEADLINE: Duration = Duration::from_secs(10);
+        let mark = |verdict: Verdict, seconds| verdict.mark(Duration::from_secs(seconds), DEADLINE);
+        let refused = |code: ErrorCode| {
+            let status = StatusCode::from_u16(code.status()).unwrap();
+            mark(Verdict::of_answer(status, Some(code)), 1)
+        };
+        let ok = Verdict::of_answer(StatusCode::OK, None);
+        assert_eq!(mark(ok, 9), Some(Mark::Success));
+        assert_eq!(refused(ErrorCode::Internal), Some(Mark::Failure));
+        for code in [
+            ErrorCode::Overloaded,
+            ErrorCode::Draining,
+            ErrorCode::NotReady,
+            ErrorCode::ModelNotFound,
+            ErrorCode::InvalidInput,
+            ErrorCode::DeadlineExceeded,
+        ] {
+            assert_eq!(refused(code), None, "{code}");
+        }
+        let broken_off = Verdict::of_send_error(&SendError::BrokenOff(String::new()));
+        assert_eq!(mark(broken_off, 0), Some(Mark::Failure));
+        let not_connected = Verdict::of_send_error(&SendError::NotConnected(String::new()));
+        assert_eq!(mark(not_connected, 0), None, "its health tells that");
+        assert_eq!(
+            mark(Verdict::OUT_OF_TIME, 4),
+            None,
+            "the client gave it little time"
+        );
+        assert_eq!(mark(Verdict::OUT_OF_TIME, 5), Some(Mark::Failure));
     }
 
     #[test]

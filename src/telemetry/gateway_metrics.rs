@@ -31,6 +31,9 @@ pub struct GatewayMetrics {
     endpoint_weight: IntGaugeVec,
     endpoint_outcomes: IntCounterVec,
     endpoint_duration: HistogramVec,
+    ejections: IntCounterVec,
+    ejected: IntGaugeVec,
+    panic: IntGaugeVec,
     source_endpoints: IntGaugeVec,
     source_failures: IntCounterVec,
     source_last_success: IntGaugeVec,
@@ -48,6 +51,8 @@ pub struct EndpointMetrics {
     /// From sending a request to having its answer whole.
     pub duration: Histogram,
     outcomes: IntCounterVec,
+    ejections: IntCounterVec,
+    ejected: IntGaugeVec,
     id: String,
 }
 
@@ -144,6 +149,21 @@ impl GatewayMetrics {
                 "Time from sending a request to the endpoint to having its answer.",
                 &["worker"],
             ),
+            ejections: declare.counter(
+                "millrace_gateway_ejections_total",
+                "Ejections of an endpoint for a model, by reason: consecutive_failures, failure_rate, outlier, trial.",
+                &["worker", "model", "reason"],
+            ),
+            ejected: declare.gauge(
+                "millrace_gateway_ejected",
+                "1 while the endpoint is ejected for the model, or back on trial.",
+                &["worker", "model"],
+            ),
+            panic: declare.gauge(
+                "millrace_gateway_panic",
+                "1 while fewer than half of the model's endpoints are healthy, so that ejections are ignored.",
+                &["model"],
+            ),
             source_endpoints: declare.gauge(
                 "millrace_gateway_discovery_endpoints",
                 "Workers that the source named last.",
@@ -172,6 +192,16 @@ impl GatewayMetrics {
         }
     }
 
+    /// Shows whether ejections for a model are ignored.
+    pub fn show_panic(&self, model: &str, is_panic: bool) {
+        self.panic.with_label_values(&[model]).set(i64::from(is_panic));
+    }
+
+    /// Forgets a model that nobody has any more.
+    pub fn forget_model(&self, model: &str) {
+        let _ = self.panic.remove_label_values(&[model]);
+    }
+
     /// The metrics of one endpoint.
     #[must_use]
     pub fn of_endpoint(&self, id: &str) -> EndpointMetrics {
@@ -181,6 +211,8 @@ impl GatewayMetrics {
             weight: self.endpoint_weight.with_label_values(&[id]),
             duration: self.endpoint_duration.with_label_values(&[id]),
             outcomes: self.endpoint_outcomes.clone(),
+            ejections: self.ejections.clone(),
+            ejected: self.ejected.clone(),
             id: id.to_owned(),
         }
     }
@@ -219,5 +251,29 @@ impl EndpointMetrics {
         self.outcomes
             .with_label_values(&[self.id.as_str(), outcome])
             .inc();
+    }
+
+    /// Counts an ejection for a model.
+    pub fn count_ejection(&self, model: &str, reason: &str) {
+        self.ejections
+            .with_label_values(&[self.id.as_str(), model, reason])
+            .inc();
+    }
+
+    /// Shows whether it is ejected for a model.
+    pub fn show_ejected(&self, model: &str, is_ejected: bool) {
+        self.ejected
+            .with_label_values(&[self.id.as_str(), model])
+            .set(i64::from(is_ejected));
+    }
+
+    /// Forgets its ejections for a model that it has no more; `reasons` are all that there are.
+    pub fn forget_ejections(&self, model: &str, reasons: &[&str]) {
+        let id = self.id.as_str();
+        // That there was no ejection for one of the reasons changes nothing.
+        let _ = self.ejected.remove_label_values(&[id, model]);
+        for reason in reasons {
+            let _ = self.ejections.remove_label_values(&[id, model, reason]);
+        }
     }
 }

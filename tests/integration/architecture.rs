@@ -50,6 +50,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
         &["tokio", "axum", "hyper", "hyper_util", "http_body", "tower"],
     ),
     ("gateway/balance", &["tokio", "axum", "hyper", "hyper_util"]),
+    ("gateway/circuit", &["tokio", "axum", "hyper", "hyper_util"]),
     ("training", &["tokio", "axum", "hyper", "hyper_util"]),
 ];
 

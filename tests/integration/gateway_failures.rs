@@ -216,6 +216,7 @@ async fn a_worker_that_is_full_or_fails_costs_no_request() {
         a.behave(Behaviour::Refuse(status, code));
         let gateway = Setup::over(&[a, b])
             .set("gateway.retry.budget", 1.0)
+            .set("gateway.breaker.consecutive_failures", 0)
             .start()
             .await;
         assert_eq!(gateway.client.who_answers(10).await, "bbbbbbbbbb");
@@ -285,6 +286,7 @@ async fn a_retry_takes_nobody_elses_turn() {
     let gateway = Setup::over(&[a, b, c])
         .set("gateway.retry.max_attempts", 1)
         .set("gateway.health.fall", 10_000)
+        .set("gateway.breaker.consecutive_failures", 0)
         .start()
         .await;
     for _ in 0..30 {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::client::{Answer, Client, RawConnection};
 use crate::support::dns::DnsServer;
-use crate::support::fake_worker::FakeWorker;
+use crate::support::fake_worker::{Behaviour, FakeWorker};
 use crate::support::gateway::metric_in;
 use crate::support::load::Load;
 use crate::support::process::Process;
@@ -134,6 +134,24 @@ async fn an_edit_of_the_file_takes_effect_without_a_restart() {
         "who is no member any more is not probed"
     );
     assert!(gateway.metric("millrace_gateway_config_generation").await >= 3.0);
+}
+
+#[tokio::test]
+async fn the_rules_of_ejection_are_followed_too() {
+    let [a, b] = &FakeWorker::start_many().await;
+    a.behave(Behaviour::Refuse(500, "internal"));
+    let rules = |in_a_row: u32| {
+        format!("breaker = {{ consecutive_failures = {in_a_row}, ejection = \"1m\" }}\nretry.budget = 1.0")
+    };
+    let gateway = Running::start(&rules(0), &[(a, 1), (b, 1)]).await;
+    assert_eq!(gateway.client.who_answers(10).await, "b".repeat(10));
+    assert_eq!(a.count(), 5, "it is never ejected");
+    gateway.rewrite(&rules(7), &[(a, 1), (b, 1)]);
+    gateway.until_reloads("applied", 1.0).await;
+    assert_eq!(gateway.client.who_answers(20).await, "b".repeat(20));
+    assert_eq!(a.count(), 7);
+    let config = gateway.admin.get("/admin/config").await.json();
+    assert_eq!(config["breaker"]["consecutive_failures"], 7);
 }
 
 #[tokio::test]

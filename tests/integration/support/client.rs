@@ -102,7 +102,13 @@ impl Client {
         self.send(self.prediction()).await
     }
 
-    /// The same, with one more header.
+    /// Asks for one prediction of this model, by its path.
+    pub(crate) async fn predict_of(&self, model: &str) -> Answer {
+        let body = json!({"inputs": [[5.1, 3.5, 1.4, 0.2]]}).to_string();
+        self.post(&format!("/models/{model}/predict"), body).await
+    }
+
+    /// One prediction of `iris`, with one more header.
     pub(crate) async fn predict_with(&self, name: &'static str, value: &str) -> Answer {
         self.send_with(self.prediction(), &[(name, value)]).await
     }

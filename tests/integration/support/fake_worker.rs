@@ -1,5 +1,6 @@
 //! A worker that does what a test tells it: answer, hold, refuse, break off, talk nonsense, go and come back.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -72,6 +73,7 @@ struct Shared {
     id: &'static str,
     models: Mutex<Value>,
     behaviour: Mutex<Behaviour>,
+    behaviours: Mutex<HashMap<&'static str, Behaviour>>,
     extra_headers: Mutex<HeaderMap>,
     probe_status: Mutex<StatusCode>,
     is_held: watch::Sender<bool>,
@@ -145,6 +147,7 @@ impl FakeWorker {
                 id,
                 models: Mutex::default(),
                 behaviour: Mutex::new(Behaviour::Answer),
+                behaviours: Mutex::default(),
                 extra_headers: Mutex::default(),
                 probe_status: Mutex::new(StatusCode::OK),
                 is_held: watch::Sender::new(false),
@@ -180,6 +183,11 @@ impl FakeWorker {
     /// What it does with predictions from now on.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// What it does with predictions of one model from now on, whatever it does with others.
+    pub(crate) fn behave_for(&self, model: &'static str, behaviour: Behaviour) {
+        lock(&self.shared.behaviours).insert(model, behaviour);
     }
 
     /// The status of its answers to probes from now on.
@@ -347,16 +355,17 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let visit = Visit::begin(shared);
+    let path = parts.uri.path().to_owned();
     lock(&shared.seen).push(Seen {
         method: parts.method,
-        path: parts.uri.path().to_owned(),
+        path: path.clone(),
         headers: parts.headers,
         body,
     });
     let mut is_held = shared.is_held.subscribe();
     is_held.wait_for(|is_held| !is_held).await.map_err(|_| Cut)?;
     visit.end();
-    let behaviour = lock(&shared.behaviour).clone();
+    let behaviour = behaviour_at(&path, shared);
     if let Behaviour::AnswerAfter(time) = behaviour {
         take(time).await;
     }
@@ -365,6 +374,18 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
         response.headers_mut().append(name, value.clone());
     }
     Ok(response)
+}
+
+/// What a test wants done with a prediction at this path, which names the model.
+fn behaviour_at(path: &str, shared: &Shared) -> Behaviour {
+    let model = path
+        .strip_prefix("/models/")
+        .and_then(|rest| rest.split('/').next());
+    let behaviours = lock(&shared.behaviours);
+    let of_model = model.and_then(|model| behaviours.get(model));
+    of_model
+        .cloned()
+        .unwrap_or_else(|| lock(&shared.behaviour).clone())
 }
 
 async fn take(time: Duration) {
