@@ -80,7 +80,7 @@ impl Forwarded {
 
 /// Sends `call` to one worker after the other until one answers, within attempts, budget and deadline.
 pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
-    gateway.budget.deposit(Instant::now());
+    gateway.budget.deposit(gateway.clock.now());
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut next = pick(gateway, call, &tried);
@@ -132,7 +132,7 @@ fn may_retry(gateway: &Gateway, attempts: u32) -> bool {
     if attempts >= retry.max_attempts {
         return false;
     }
-    let is_allowed = gateway.budget.withdraw(retry.budget, Instant::now());
+    let is_allowed = gateway.budget.withdraw(retry.budget, gateway.clock.now());
     if !is_allowed {
         gateway.metrics.retries_refused.inc();
     }

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::moment::{Moment, whole_micros};
+use crate::moment::{Moment, whole_micros};
 
 /// The unit of the stored time. 32 bits of it last for 19 hours; an estimate that was left alone for longer only
 /// decays less than it should.

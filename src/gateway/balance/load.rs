@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::estimate::PeakEwma;
-use super::moment::Moment;
 use crate::api::load_report::LoadReport;
+use crate::moment::Moment;
 
 /// What one endpoint has to do, over all models.
 #[derive(Debug, Default)]
