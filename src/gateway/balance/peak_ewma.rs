@@ -28,12 +28,9 @@ impl PeakEwma {
 
     fn cost(&self, index: usize, now: Moment) -> f32 {
         let Candidate { load, weight, .. } = &self.candidates[index];
-        let in_flight = load.in_flight();
-        let cost = match load.latency_micros(now, self.decay) {
-            Some(latency) => latency * (in_flight + 1) as f32,
-            None if in_flight == 0 => 0.0,
-            None => AWAITED_MICROS * in_flight as f32,
-        };
+        // Who never answered gets one request, and no more until it does.
+        let awaited = || AWAITED_MICROS * load.in_flight() as f32;
+        let cost = load.expected_micros(now, self.decay).unwrap_or_else(awaited);
         cost / *weight as f32
     }
 }
