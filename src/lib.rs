@@ -20,6 +20,7 @@
 //! | [`model`] | signature, tensor, repository, artifact; no HTTP | — |
 //! | [`engine`] | runs a graph | model, system |
 //! | [`supervisor`] | starts and watches worker processes | config, http |
+//! | [`simulation`] | the balancing core over simulated workers on virtual time | config, gateway (balancing, retry budget), worker (load), api, moment |
 //! | [`training`] | fits models and writes artifacts | model, engine |
 //! | [`telemetry`] | every metric declared once; logging | config |
 //! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, config |
@@ -37,6 +38,7 @@ pub mod gateway;
 pub mod http;
 pub mod model;
 pub mod moment;
+pub mod simulation;
 pub mod supervisor;
 pub mod system;
 pub mod telemetry;

@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "model",
             "moment",
+            "simulation",
             "supervisor",
             "telemetry",
             "training",
@@ -34,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &["api", "config"]),
     ("model", &[]),
     ("moment", &[]),
+    ("simulation", &["api", "config", "gateway", "moment", "worker"]),
     ("supervisor", &["config", "http"]),
     ("system", &[]),
     ("telemetry", &["config"]),
@@ -64,6 +66,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
         &["tokio", "axum", "hyper", "hyper_util", "http_body", "tower"],
     ),
     ("gateway/balance", &["tokio", "axum", "hyper", "hyper_util"]),
+    ("simulation", &["tokio", "axum", "hyper", "hyper_util"]),
     ("training", &["tokio", "axum", "hyper", "hyper_util"]),
 ];
 
