@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """What a change in the model repository costs the requests beside it, and whether its memory comes back.
 
-A worker serves the digits model to an open-loop client: one row at a time, sent when it is due whether or not those before
-it are answered, and timed from when it was due, so that a stall counts for every request that falls into it. The client is
-a process of its own and goes before everything else on the machine, because real ones run elsewhere.
+A worker serves the digits model to an open-loop client (open_loop.py), one row at a time.
 
 Rounds take turns: in one nothing else happens, in the next a model of 100 MB is put beside the other, version after
 version, each by a rename. Of a busy round only the requests count that were due while a version was being loaded, or the
@@ -16,26 +14,22 @@ once it is gone.
         [--onnxruntime PATH]   with ONNX Runtime, from this library, for the models that change
 """
 import argparse
-import gc
 import json
 import os
 import pathlib
 import random
 import re
-import select
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 
 from first_figures import BINARY, ROOT, free_port
+from open_loop import answers, percentile, start_client
 
 RATE = 400  # requests a second
-CONNECTIONS = 32  # at most so many at once; more wait, and their time runs
 PATH = "/models/digits/predict"
 READY, GONE = "a model version is ready", "a model version is gone"  # what the log says
 
@@ -73,66 +67,6 @@ def dense(megabytes, seed):
         + field(11, 2, value(b"x", [0, width])) + field(12, 2, value(b"y", [0, width]))
     )
     return field(1, 0, 8) + field(7, 2, graph) + field(8, 2, field(2, 0, 13))
-
-
-class Connection:
-    """One connection of the client: a request under way, or none."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.due, self.answer = None, b""
-
-    def fileno(self):
-        return self.socket.fileno()
-
-    def send(self, request, due):
-        self.due, self.answer = due, b""
-        self.socket.sendall(request)
-
-    def is_answered(self):
-        part = self.socket.recv(1 << 16)
-        self.answer += part
-        head, end, body = self.answer.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head) if end else None
-        return not part or (length is not None and len(body) >= int(length[1]))
-
-    def is_good(self):
-        return self.answer.startswith(b"HTTP/1.1 200 ")
-
-
-def client(port, seconds):
-    """Prints, for each request, when it was due, how many seconds after that it was answered, and whether well."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError as error:
-        print(f"the client has to wait its turn: {error}", file=sys.stderr)
-    first = (ROOT / "data/digits.csv").read_text().splitlines()[1].split(",")
-    body = json.dumps({"inputs": [[float(value) for value in first[:64]]]})
-    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    request = (head + body).encode()
-    idle = deque(Connection(port) for _ in range(CONNECTIONS))
-    waiting, busy, told = deque(), set(), []
-    gc.disable()
-    begun, sent, total = time.monotonic(), 0, int(seconds * RATE)
-    while len(told) < total:
-        now = time.monotonic()
-        while sent < total and begun + sent / RATE <= now:
-            waiting.append(begun + sent / RATE)
-            sent += 1
-        while waiting and idle:
-            connection = idle.popleft()
-            connection.send(request, waiting.popleft())
-            busy.add(connection)
-        pause = begun + sent / RATE - time.monotonic() if sent < total else 30
-        ready, _, _ = select.select(busy, [], [], max(0.0, pause))
-        now = time.monotonic()
-        for connection in ready:
-            if connection.is_answered():
-                told.append((connection.due, now - connection.due, connection.is_good()))
-                busy.remove(connection)
-                idle.append(connection)
-    json.dump(told, sys.stdout)
 
 
 class Worker:
@@ -185,19 +119,11 @@ class Worker:
         return tuple(int(re.search(rf"^{kind}:\s+(\d+)", rollup, re.M)[1]) / 1024 for kind in ("Rss", "Pss"))
 
 
-def start_client(port, seconds):
-    command = [sys.executable, __file__, "--client", str(port), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
-
-
-def answers(process):
-    output, _ = process.communicate()
-    return json.loads(output)
-
-
-def percentile(answered, share):
-    times = sorted(took for _, took, _ in answered)
-    return times[min(len(times) - 1, int(len(times) * share))] * 1e3
+def ask(port, seconds):
+    """Starts a client that asks for one row at a time."""
+    first = (ROOT / "data/digits.csv").read_text().splitlines()[1].split(",")
+    body = json.dumps({"inputs": [[float(value) for value in first[:64]]]})
+    return start_client(port, PATH, body, RATE, seconds)
 
 
 def beside(arguments, worker):
@@ -205,14 +131,14 @@ def beside(arguments, worker):
     folder = worker.repository / "large"
     folder.mkdir()
     print(f"a model of {len(graph) / 1e6:.0f} MB beside {RATE} requests/s", flush=True)
-    answers(start_client(worker.port, 2))  # warms up
+    answers(ask(worker.port, 2))  # warms up
     pairs, failed, version = [], 0, 0
     for _ in range(arguments.rounds):
         time.sleep(3)  # what the round before has left to be freed is no part of this one
-        quiet = answers(start_client(worker.port, arguments.seconds))
+        quiet = answers(ask(worker.port, arguments.seconds))
         spare = [worker.prepare(graph) for _ in range(2)]
         os.sync()
-        running, loading, taken_up = start_client(worker.port, arguments.seconds), [], 0
+        running, loading, taken_up = ask(worker.port, arguments.seconds), [], 0
         until = time.monotonic() + arguments.seconds
         while time.monotonic() < until:
             begun = time.monotonic()
@@ -285,7 +211,4 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--client"]:
-        client(int(sys.argv[2]), float(sys.argv[3]))
-    else:
-        main()
+    main()

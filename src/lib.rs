@@ -15,7 +15,7 @@
 //! | [`cli`], [`commands`] | the command line; wiring of parts into a process | everything below |
 //! | [`config`] | TOML and environment → checked types | model (names) |
 //! | [`api`] | wire types and the error table, serde only | model (tensors) |
-//! | [`gateway`] | admission, policies, health, retry, forwarding, admin | api, config, model (names), moment, telemetry, http |
+//! | [`gateway`] | admission, policies, health, discovery, retry, forwarding, admin | api, config, model (names), moment, telemetry, http |
 //! | [`worker`] | validation, batching, the registry of models | api, config, model, moment, engine, telemetry, http, system |
 //! | [`model`] | signature, tensor, repository, artifact; no HTTP | — |
 //! | [`engine`] | runs a graph | model, system |

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::start::{layers, load};
 use crate::cli::CheckArgs;
+use crate::config::DiscoveryConfig;
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(arguments: &CheckArgs) -> Result<(), Failure> {
@@ -10,10 +11,11 @@ pub(super) fn run(arguments: &CheckArgs) -> Result<(), Failure> {
     let (gateway, worker) = (&config.gateway, &config.worker);
     println!("{} is valid", arguments.config.display());
     println!(
-        "  gateway  {} ({} over {} workers)",
+        "  gateway  {} ({} over {} workers{})",
         gateway.listen,
         gateway.policy,
-        gateway.workers.len()
+        gateway.workers.len(),
+        found_by(&gateway.discovery)
     );
     println!(
         "  worker   {} (models from {})",
@@ -21,4 +23,13 @@ pub(super) fn run(arguments: &CheckArgs) -> Result<(), Failure> {
         worker.models.display()
     );
     Ok(())
+}
+
+/// Where more workers come from, as the line about the gateway goes on.
+fn found_by(sources: &[DiscoveryConfig]) -> String {
+    let names: Vec<_> = sources.iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", and those of {}", names.join(", "))
 }

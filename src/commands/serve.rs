@@ -42,9 +42,11 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
     }
     logging::start(&config.telemetry, Some("gateway".to_owned()));
     raise_descriptor_limit(config.gateway.http.max_connections);
-    if !std::mem::take(&mut config.gateway.workers).is_empty() {
+    let named = std::mem::take(&mut config.gateway.workers);
+    let sources = std::mem::take(&mut config.gateway.discovery);
+    if !named.is_empty() || !sources.is_empty() {
         tracing::warn!(
-            "serve starts workers of its own; [[gateway.workers]] of the configuration is not used"
+            "serve starts workers of its own; [[gateway.workers]] and [[gateway.discovery]] of the configuration are not used"
         );
     }
     let command = worker_command(arguments, &config)?;

@@ -217,6 +217,27 @@ mod tests {
     }
 
     #[test]
+    fn admin_can_be_reached_from_elsewhere_with_a_token_only() {
+        let errors = check("[gateway]\nadmin = \"0.0.0.0:8081\"").unwrap_err();
+        assert!(
+            errors[0].starts_with("gateway.admin: can be reached"),
+            "{errors:?}"
+        );
+        let errors = check("[worker]\nadmin = \"[::]:9001\"\nadmin_token = \"hunter2\"").unwrap_err();
+        assert!(
+            errors[0].starts_with("worker.admin_token: expected at least 16"),
+            "{errors:?}"
+        );
+        assert!(!errors[0].contains("hunter2"), "{errors:?}");
+        for good in [
+            "[gateway]\nadmin = \"[::1]:8081\"",
+            "[gateway]\nadmin = \"0.0.0.0:8081\"\nadmin_token = \"0123456789abcdef\"",
+        ] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
     fn weights_that_are_all_zero_are_refused() {
         let worker = |id: &str, weight: u32| {
             format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{id}:9000\"\nweight = {weight}\n")

@@ -9,8 +9,10 @@ use axum::http::uri::{Authority, Scheme};
 use serde::Serialize;
 use toml::Value;
 
+use super::admin_token::AdminToken;
 use super::balancing::{BalancingConfig, PolicyName};
 use super::check::body_size;
+use super::discovery::{DiscoveryConfig, read_discovery};
 use super::section::{ConfigError, ConfigErrors, Section};
 use super::setting::{Setting, authority_text, duration_text};
 use super::worker::{at_least_one, default_model, positive};
@@ -26,6 +28,9 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    /// What operators must present; needed where `admin` is not on loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token: Option<AdminToken>,
     /// Which policy picks an endpoint.
     pub policy: PolicyName,
     /// The model of a request that names none.
@@ -47,6 +52,8 @@ pub struct GatewayConfig {
     pub shutdown: ShutdownConfig,
     /// Over whom it balances.
     pub workers: Vec<EndpointConfig>,
+    /// Where it finds more of them.
+    pub discovery: Vec<DiscoveryConfig>,
     /// What the policies go by.
     pub balancing: BalancingConfig,
     /// How workers are asked for their health.
@@ -109,10 +116,13 @@ impl GatewayConfig {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let workers = read_workers(&mut section);
+        let discovery = read_discovery(&mut section);
         let http = HttpConfig::read(&mut section);
+        let admin = section.value("admin", loopback(8081));
         let config = Self {
             listen: section.value("listen", loopback(8080)),
-            admin: section.value("admin", loopback(8081)),
+            admin,
+            admin_token: AdminToken::read(&mut section, Some(admin)),
             policy: section.value("policy", PolicyName::RoundRobin),
             default_model: default_model(&mut section),
             deadline: positive(&mut section, "deadline", Duration::from_secs(10)),
@@ -123,6 +133,7 @@ impl GatewayConfig {
             http,
             shutdown: ShutdownConfig::read(section.section("shutdown")),
             workers,
+            discovery,
             balancing: BalancingConfig::read(section.section("balancing")),
             health: HealthConfig::read(section.section("health")),
             retry: RetryConfig::read(section.section("retry")),
@@ -136,14 +147,14 @@ impl GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// Refuses a configuration without workers, where nobody else starts some.
+    /// Refuses a configuration that names no worker and nowhere to find one, where nobody else starts some.
     pub fn require_workers(&self) -> Result<(), ConfigErrors> {
-        if !self.workers.is_empty() {
+        if !self.workers.is_empty() || !self.discovery.is_empty() {
             return Ok(());
         }
         Err(ConfigErrors(vec![ConfigError {
             key: "gateway.workers".into(),
-            problem: "is empty; expected at least one [[gateway.workers]] with id and url".into(),
+            problem: "is empty; expected at least one [[gateway.workers]] with id and url, or a [[gateway.discovery]]".into(),
         }]))
     }
 }
@@ -202,7 +213,7 @@ impl RepositoryCallsConfig {
 }
 
 /// `[[gateway.workers]]`
-fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
+pub(super) fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
     let mut workers = Vec::new();
     let mut ids = HashSet::new();
     let mut total_weight = 0;
@@ -211,12 +222,7 @@ fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
     for mut item in listed {
         let id: Option<String> = item.required("id");
         let url: Option<WorkerUrl> = item.required("url");
-        let weight = item.checked(
-            "weight",
-            1,
-            |&weight| weight <= MAX_WEIGHT,
-            "a whole number from 0 to 1000",
-        );
+        let weight = weight(&mut item);
         total_weight += weight;
         if let Some(id) = &id {
             if !crate::model::name::is_model_name(id) {
@@ -245,6 +251,16 @@ fn read_workers(section: &mut Section<'_>) -> Vec<EndpointConfig> {
         );
     }
     workers
+}
+
+/// The weight of an endpoint.
+pub(super) fn weight(section: &mut Section<'_>) -> u32 {
+    section.checked(
+        "weight",
+        1,
+        |&weight| weight <= MAX_WEIGHT,
+        "a whole number from 0 to 1000",
+    )
 }
 
 /// `http://host:port`, nothing after it.

@@ -88,7 +88,7 @@ impl Layers {
 }
 
 /// An error about the file as a whole.
-fn one(problem: String) -> ConfigErrors {
+pub(super) fn one(problem: String) -> ConfigErrors {
     ConfigErrors(vec![ConfigError {
         key: String::new(),
         problem,

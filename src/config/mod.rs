@@ -4,8 +4,10 @@
 //! checked types and reports *every* error with its key, not just the first. A [`Config`] in hand is valid: nothing
 //! after it needs to ask again whether a weight is positive or an address parses.
 
+mod admin_token;
 mod balancing;
 mod check;
+mod discovery;
 mod engine;
 mod follow;
 mod gateway;
@@ -16,8 +18,10 @@ mod setting;
 mod telemetry;
 mod worker;
 
+pub use admin_token::AdminToken;
 pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
-pub use follow::FollowedFile;
+pub use discovery::{DiscoveryConfig, DnsConfig, DnsName, HostPort, Wanted, read_worker_list};
+pub use follow::{FollowedFile, Looked};
 pub use gateway::{
     EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, RepositoryCallsConfig, RetryConfig,
 };

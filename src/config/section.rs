@@ -106,6 +106,16 @@ impl<'a> Section<'a> {
         self.problems.report(self.key(key), problem);
     }
 
+    /// Reports what is wrong with this table and not with one of its keys.
+    pub(super) fn report_whole(&self, problem: impl Into<String>) {
+        self.problems.report(self.path.clone(), problem);
+    }
+
+    /// Whether `key` is there and was not taken yet.
+    pub(super) fn holds(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table.remove(key)
@@ -151,7 +161,7 @@ impl<'a> Section<'a> {
 
     /// The value at `key`, which must be there.
     pub(super) fn required<T: Setting>(&mut self, key: &'static str) -> Option<T> {
-        if !self.table.contains_key(key) {
+        if !self.holds(key) {
             self.known.push(key);
             self.report(key, format!("is missing; expected {}", T::expected()));
             return None;

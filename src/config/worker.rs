@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admin_token::AdminToken;
 use super::engine::{read_choice, read_library};
 use super::section::Section;
 use super::setting::Bytes;
@@ -19,6 +20,8 @@ pub struct WorkerConfig {
     pub listen: SocketAddr,
     /// Where operators connect, if they may.
     pub admin: Option<SocketAddr>,
+    /// What operators must present; needed where `admin` is not on loopback.
+    pub admin_token: Option<AdminToken>,
     /// The model repository.
     pub models: PathBuf,
     /// How it is followed.
@@ -97,11 +100,13 @@ impl WorkerConfig {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let onnxruntime = read_library(&mut section);
         let common = ModelConfig::read_common(&mut section, onnxruntime.as_ref());
+        let admin = section.optional("admin");
         let models = section.value("models", PathBuf::from("models"));
         let (per_model, models_serving) = per_model(section.section("model"), &common, onnxruntime.as_ref());
         let config = Self {
             listen: section.value("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
-            admin: section.optional("admin"),
+            admin,
+            admin_token: AdminToken::read(&mut section, admin),
             models,
             repository: RepositoryConfig::read(section.section("repository")),
             default_model: default_model(&mut section),

@@ -2,8 +2,8 @@
 //!
 //! The way of a request: [`router`] → [`predict`] ([`admission`], deadline, body, [`target`]) → [`forward`] (picks from
 //! the [`snapshot`], holds an [`endpoint`] guard, sends by the [`client`], judges the answer, [`retry`]) → the client.
-//! Beside it run the probes ([`health`]), which keep the [`pool`] true, the [`admin`] listener and the [`reload`] of
-//! the configuration.
+//! Beside it run the probes ([`health`]), which keep the [`pool`] true, the [`discovery`] of workers, the [`admin`]
+//! listener and the [`reload`] of the configuration.
 
 pub mod admin;
 pub mod admission;
@@ -11,6 +11,7 @@ mod answer;
 pub mod balance;
 pub mod client;
 pub mod clock;
+pub mod discovery;
 pub mod endpoint;
 mod everyone;
 pub mod forward;
@@ -28,7 +29,7 @@ pub mod target;
 mod v2;
 mod verdict;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -38,6 +39,7 @@ use tokio::time::sleep;
 use self::admission::Admission;
 use self::client::WorkerClient;
 use self::clock::Clock;
+use self::discovery::Discovery;
 use self::endpoint::Endpoint;
 use self::pool::Pool;
 use self::retry::RetryBudget;
@@ -67,6 +69,7 @@ pub struct Gateway {
     /// Where it is in its life.
     pub drain: Drain,
     settings: ArcSwap<GatewayConfig>,
+    discovery: Mutex<Discovery>,
     probers: Mutex<Vec<(Arc<Endpoint>, AbortHandle)>>,
 }
 
@@ -89,12 +92,13 @@ impl Gateway {
             admission: Admission::new(metrics.in_flight.clone()),
             uploads: UploadRoom::default(),
             drain: Drain::new(),
+            discovery: Mutex::default(),
             probers: Mutex::default(),
             metrics,
             settings: ArcSwap::from_pointee(config),
         });
-        let workers = gateway.settings().workers.clone();
-        gateway.set_members(&workers);
+        let settings = gateway.settings();
+        gateway.set_sources(&settings.workers, &settings.discovery);
         tokio::spawn(health::load_probe::run(Arc::downgrade(&gateway)));
         tokio::spawn(refresh(Arc::downgrade(&gateway)));
         gateway
@@ -106,8 +110,13 @@ impl Gateway {
         self.settings.load_full()
     }
 
+    /// Who the members are. Held over the change of the pool as well, so that no older list comes after a newer one.
+    fn discovery(&self) -> MutexGuard<'_, Discovery> {
+        self.discovery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes `workers` the members: new ones are probed at once, gone ones no longer.
-    pub fn set_members(self: &Arc<Self>, workers: &[EndpointConfig]) {
+    fn set_endpoints(self: &Arc<Self>, workers: &[EndpointConfig]) {
         // Held over both, so that nobody who has just left gets a prober after all.
         let mut probers = self.probers.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = self.pool.set_members(workers);

@@ -139,7 +139,10 @@ impl Pool {
                             self.metrics.of_endpoint(&config.id),
                         );
                         changes.joined.push(endpoint.clone());
-                        Member::new(endpoint, config.weight)
+                        let namesake = before
+                            .iter()
+                            .find(|member| member.endpoint.authority == config.authority);
+                        Member::new(endpoint, config.weight).known_as(namesake)
                     }
                 };
                 members.list.push(member);
@@ -277,6 +280,20 @@ impl Member {
             up_since: Moment::default(),
             reason: None,
             models: Arc::default(),
+        }
+    }
+
+    /// The worker at the same address under another name lends what is known of it until the first probe.
+    fn known_as(self, namesake: Option<&Self>) -> Self {
+        match namesake {
+            None => self,
+            Some(known) => Self {
+                is_drained: known.is_drained,
+                health: known.health,
+                reason: known.reason.clone(),
+                models: known.models.clone(),
+                ..self
+            },
         }
     }
 

@@ -78,7 +78,10 @@ impl Follower {
         let mut config = Config::check(&layers)?.gateway;
         match self.membership {
             Membership::Configured => config.require_workers()?,
-            Membership::Supervised => config.workers.clear(),
+            Membership::Supervised => {
+                config.workers.clear();
+                config.discovery.clear();
+            }
         }
         Ok(config)
     }
@@ -95,8 +98,8 @@ impl Gateway {
         if after.balancing != before.balancing {
             self.pool.set_balancing(&after.balancing);
         }
-        if after.workers != before.workers {
-            self.set_members(&after.workers);
+        if after.workers != before.workers || after.discovery != before.discovery {
+            self.set_sources(&after.workers, &after.discovery);
         }
         if after.health != before.health {
             self.pool.set_thresholds(&after.health);
@@ -111,6 +114,7 @@ fn warn_of_restart(before: &GatewayConfig, after: &GatewayConfig) {
     let fixed = [
         ("gateway.listen", before.listen != after.listen),
         ("gateway.admin", before.admin != after.admin),
+        ("gateway.admin_token", before.admin_token != after.admin_token),
         ("gateway.threads", before.threads != after.threads),
         (
             "gateway.connect_timeout",

@@ -15,7 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::openapi;
 use crate::http::observe::AccessLog;
 use crate::http::reply;
-use crate::http::routes::finish;
+use crate::http::routes::{finish, guarded};
 use crate::telemetry::metrics;
 
 /// What clients see.
@@ -25,7 +25,8 @@ pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
 
 /// What operators see, on a listener of its own.
 pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
-    finish(admin_routes(), gateway, access_log)
+    let token = gateway.settings().admin_token.clone().map(Arc::new);
+    finish(guarded(admin_routes(), token), gateway, access_log)
 }
 
 fn routes() -> Router<Arc<Gateway>> {

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 
+use super::authorization::{Required, require_token};
 use super::observe::{AccessLog, observe};
 use super::reply::{unknown_method, unknown_path};
 
@@ -18,6 +19,11 @@ pub fn finish<S: Clone + Send + Sync + 'static>(
         .method_not_allowed_fallback(unknown_method)
         .with_state(state)
         .layer(from_fn_with_state(access_log, observe))
+}
+
+/// The routes of operators, who must present the token where one is required.
+pub fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, token: Required) -> Router<S> {
+    routes.route_layer(from_fn_with_state(token, require_token))
 }
 
 #[cfg(test)]

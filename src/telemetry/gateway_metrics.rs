@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::metrics::Declare;
+use super::metrics::{Declare, forget};
 
 /// Every metric of a gateway.
 #[derive(Clone, Debug)]
@@ -31,6 +31,9 @@ pub struct GatewayMetrics {
     endpoint_weight: IntGaugeVec,
     endpoint_outcomes: IntCounterVec,
     endpoint_duration: HistogramVec,
+    source_endpoints: IntGaugeVec,
+    source_failures: IntCounterVec,
+    source_last_success: IntGaugeVec,
 }
 
 /// The metrics of one endpoint, looked up once.
@@ -46,6 +49,17 @@ pub struct EndpointMetrics {
     pub duration: Histogram,
     outcomes: IntCounterVec,
     id: String,
+}
+
+/// The metrics of one source of workers.
+#[derive(Clone, Debug)]
+pub struct SourceMetrics {
+    /// Workers that it named last.
+    pub endpoints: IntGauge,
+    /// Looks that failed, wholly or in part.
+    pub failures: IntCounter,
+    /// When a look last told all, in seconds since 1970; 0: never.
+    pub last_success: IntGauge,
 }
 
 impl Default for GatewayMetrics {
@@ -130,6 +144,21 @@ impl GatewayMetrics {
                 "Time from sending a request to the endpoint to having its answer.",
                 &["worker"],
             ),
+            source_endpoints: declare.gauge(
+                "millrace_gateway_discovery_endpoints",
+                "Workers that the source named last.",
+                &["source"],
+            ),
+            source_failures: declare.counter(
+                "millrace_gateway_discovery_failures_total",
+                "Looks of the source that failed, wholly or in part.",
+                &["source"],
+            ),
+            source_last_success: declare.gauge(
+                "millrace_gateway_discovery_last_success_timestamp_seconds",
+                "When a look of the source last failed in nothing, in seconds since 1970; 0: never.",
+                &["source"],
+            ),
             registry: declare.0,
         }
     }
@@ -154,6 +183,24 @@ impl GatewayMetrics {
             outcomes: self.endpoint_outcomes.clone(),
             id: id.to_owned(),
         }
+    }
+
+    /// The metrics of one source of workers.
+    #[must_use]
+    pub fn of_source(&self, source: &str) -> SourceMetrics {
+        SourceMetrics {
+            endpoints: self.source_endpoints.with_label_values(&[source]),
+            failures: self.source_failures.with_label_values(&[source]),
+            last_success: self.source_last_success.with_label_values(&[source]),
+        }
+    }
+
+    /// Forgets a source that is no longer configured.
+    pub fn forget_source(&self, source: &str) {
+        let labels = [("source", source)];
+        forget(&self.source_endpoints, &labels);
+        forget(&self.source_failures, &labels);
+        forget(&self.source_last_success, &labels);
     }
 
     /// Forgets an endpoint that is no longer a member, so that its last state is not shown for ever.

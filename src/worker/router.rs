@@ -14,7 +14,7 @@ use super::predict::{Target, predict};
 use super::{Worker, admin, handlers, v2};
 use crate::http::observe::AccessLog;
 use crate::http::reply::unreadable_path;
-use crate::http::routes::finish;
+use crate::http::routes::{finish, guarded};
 
 /// The routes, with the layer that gives every request its id and every error its body.
 pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
@@ -23,7 +23,8 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
 
 /// The routes of the admin listener.
 pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Router {
-    finish(admin_routes(), worker, access_log)
+    let token = worker.config.admin_token.clone().map(Arc::new);
+    finish(guarded(admin_routes(), token), worker, access_log)
 }
 
 fn routes() -> Router<Arc<Worker>> {

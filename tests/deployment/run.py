@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Tests the container image and the deployment of docker-compose.yml on a real engine, as an operator would use them.
+"""Tests the container image and the deployments of docker-compose.yml and docker-compose.scale.yml on a real engine, as
+an operator would use them.
 
 Usage: tests/deployment/run.py    needs Docker (or what answers to `docker`), Compose, and nothing else
 
-It builds the image, brings the deployment up beside whatever else runs (a project name and ports of its own), checks
+It builds the image, brings each deployment up beside whatever else runs (a project name and ports of its own), checks
 it, and takes it away again, also when it fails. The last line says how many checks passed and failed.
 """
 
@@ -92,18 +93,18 @@ def wait_until_healthy(what, container):
 
 
 class Deployment:
-    """The deployment of docker-compose.yml, under a project name of its own."""
+    """The deployment of a Compose file, under a project name of its own."""
 
-    def __init__(self, compose, folder):
+    def __init__(self, compose, folder, file="docker-compose.yml"):
         self.config = folder / "config" / "deployment.toml"
         shutil.copytree(ROOT / "config", self.config.parent)
         folder.chmod(0o755)  # the containers' user reads it
         override = folder / "override.json"  # JSON is YAML
         services = {"gateway": {"volumes": [f"{self.config.parent}:/etc/millrace:ro"]}}
-        if not prometheus_image():
+        if file == "docker-compose.yml" and not prometheus_image():
             services["prometheus"] = {"image": PROMETHEUS_STAND_IN}
         override.write_text(json.dumps({"services": services}))
-        files = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(override)]
+        files = ["-f", str(ROOT / file), "-f", str(override)]
         self.command = [*compose, "--project-name", PROJECT, *files]
 
     def compose(self, *arguments, **options):
@@ -116,6 +117,23 @@ class Deployment:
         """Where a port of a service is published."""
         published = self.compose("port", service, str(port)).splitlines()[0]
         return f"http://127.0.0.1:{published.rpartition(':')[2]}"
+
+    def scale(self, count):
+        """Asks for so many workers, and waits until the gateway balances over exactly those; gives their addresses."""
+        self.compose("up", "--detach", "--no-build", "--scale", f"worker={count}")
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}:9000"
+        containers = self.container("worker").split()
+        addresses = sorted(inspect(name, template) for name in containers)
+        wait_for(f"{count} workers in /admin/workers, all up", lambda: len(addresses) == count and self.up() == addresses)
+        return addresses
+
+    def up(self):
+        """The ids of the workers in /admin/workers; nothing where one of them is not up."""
+        # The listener is inside the container, where there is no curl.
+        ask = r"exec 3<>/dev/tcp/127.0.0.1/8081; printf 'GET /admin/workers HTTP/1.0\r\n\r\n' >&3; cat <&3"
+        answer = docker("exec", self.container("gateway"), "bash", "-c", ask)
+        workers = json.loads(answer[answer.index("{") :])["workers"]
+        return all(worker["state"] == "up" for worker in workers) and sorted(worker["id"] for worker in workers)
 
     def edit(self, old, new):
         """Edits the configuration as editors do: a new file in the place of the old one."""
@@ -164,7 +182,7 @@ def check_image():
     checks.that("the image is built", True, f"{seconds:.0f} s, {sizes}")
     user = inspect(IMAGE, "{{.Config.User}}")
     checks.that("its user is a number and not root's", re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), user)
-    for file in ["millrace.toml", "deployment.toml"]:
+    for file in ["millrace.toml", "deployment.toml", "scale.toml"]:
         told = docker("run", "--rm", IMAGE, "check", "--config", f"/etc/millrace/{file}")
         checks.that(f"config/{file} is valid", "is valid" in told)
 
@@ -311,20 +329,13 @@ def check_prometheus(deployment, gateway):
     checks.that("and the rows that ran on workers", rows > 0, f"{rows:.0f}")
 
 
-def check_deployment(compose):
+@contextmanager
+def deployed(compose, file):
+    """A deployment that is taken away at the end, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="millrace-deployment-") as folder:
-        deployment = Deployment(compose, Path(folder))
+        deployment = Deployment(compose, Path(folder), file)
         try:
-            check_start(deployment)
-            gateway = deployment.address("gateway", 8080)
-            wait_for_models(gateway)
-            check_models(checks, gateway)
-            check_kill(deployment, gateway)
-            check_crash(deployment, gateway)
-            check_rolling_restart(deployment, gateway)
-            check_policy_switch(deployment, gateway)
-            check_prometheus(deployment, gateway)
-            check_stop("the gateway", deployment.container("gateway"))
+            yield deployment
         finally:
             if checks.failed or sys.exc_info()[0]:
                 print(deployment.compose("logs", "--tail", "30", check=False))
@@ -333,12 +344,42 @@ def check_deployment(compose):
     checks.that("nothing of it is left", not left, left)
 
 
+def check_deployment(compose):
+    with deployed(compose, "docker-compose.yml") as deployment:
+        check_start(deployment)
+        gateway = deployment.address("gateway", 8080)
+        wait_for_models(gateway)
+        check_models(checks, gateway)
+        check_kill(deployment, gateway)
+        check_crash(deployment, gateway)
+        check_rolling_restart(deployment, gateway)
+        check_policy_switch(deployment, gateway)
+        check_prometheus(deployment, gateway)
+        check_stop("the gateway", deployment.container("gateway"))
+
+
+def check_scaling(compose):
+    """`docker compose up --scale worker=N`, to more and to fewer workers under load."""
+    with deployed(compose, "docker-compose.scale.yml") as deployment:
+        deployment.scale(2)
+        gateway = deployment.address("gateway", 8080)
+        wait_for_models(gateway)
+        with load(checks, gateway, "docker compose up --scale worker=5, then 3, where there were 2") as clients:
+            for count in [5, 3]:
+                addresses = deployment.scale(count)
+                checks.that(f"/admin/workers shows {count} workers up", True, ", ".join(addresses))
+                for address in addresses:
+                    clients.until_answered_by(address)
+                clients.more()
+
+
 def main():
     compose = find_engine()
     check_image()
     check_plain_container()
     check_second_engine()
     check_deployment(compose)
+    check_scaling(compose)
 
 
 if __name__ == "__main__":

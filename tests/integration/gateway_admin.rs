@@ -1,51 +1,12 @@
 //! The admin listener: shows what the gateway knows, and changes it while requests run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
+use axum::http::Method;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
-use crate::support::client::Client;
 use crate::support::fake_worker::FakeWorker;
 use crate::support::gateway::{Setup, TestGateway};
+use crate::support::load::Load;
 use crate::support::wait::until;
-
-/// Clients that ask for one prediction after the other until they are stopped.
-struct Load {
-    is_over: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<usize>>,
-}
-
-impl Load {
-    fn on(client: &Client) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let clients = (0..8)
-            .map(|_| {
-                let (client, is_over) = (client.clone(), is_over.clone());
-                tokio::spawn(async move {
-                    let mut answered = 0;
-                    while !is_over.load(Ordering::Relaxed) {
-                        client.predict().await.assert_ok();
-                        answered += 1;
-                    }
-                    answered
-                })
-            })
-            .collect();
-        Self { is_over, clients }
-    }
-
-    /// Stops the clients, none of which may have failed; how many requests were answered.
-    async fn stop(self) -> usize {
-        self.is_over.store(true, Ordering::Relaxed);
-        let mut answered = 0;
-        for client in self.clients {
-            answered += client.await.expect("no request failed");
-        }
-        answered
-    }
-}
 
 async fn put_policy(gateway: &TestGateway, policy: &str) -> Value {
     let change = json!({"policy": policy});
@@ -220,7 +181,7 @@ async fn changes_that_make_no_sense_are_refused_with_what_was_expected() {
         .assert_error(400, "invalid_input");
     let not_json = gateway
         .admin
-        .request(axum::http::Method::PUT, "/admin/policy", "policy=random");
+        .request(Method::PUT, "/admin/policy", "policy=random");
     gateway
         .admin
         .send(not_json)
@@ -300,4 +261,35 @@ async fn clients_cannot_reach_admin() {
     for path in ["/admin/workers", "/admin/policy", "/admin/config"] {
         gateway.client.get(path).await.assert_error(404, "not_found");
     }
+}
+
+#[tokio::test]
+async fn operators_present_their_token_where_one_is_set() {
+    let worker = FakeWorker::start("a").await;
+    let gateway = Setup::over(&[&worker])
+        .set("gateway.admin_token", "0123456789abcdef")
+        .start()
+        .await;
+    for path in ["/admin/workers", "/admin/policy", "/admin/config"] {
+        let refused = gateway.admin.get(path).await;
+        refused.assert_error(401, "unauthorized");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+    }
+    let ask = async |token| {
+        let request = gateway.admin.request(Method::GET, "/admin/config", "");
+        gateway
+            .admin
+            .send_with(request, &[("authorization", token)])
+            .await
+    };
+    for wrong in [
+        "Bearer 0123456789abcdeX",
+        "Basic 0123456789abcdef",
+        "0123456789abcdef",
+    ] {
+        ask(wrong).await.assert_error(401, "unauthorized");
+    }
+    let config = ask("bearer 0123456789abcdef").await;
+    assert_eq!(config.assert_ok().json()["admin_token"], "hidden");
+    gateway.client.predict().await.assert_ok();
 }

@@ -9,8 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::support::client::{Answer, Client, RawConnection};
+use crate::support::dns::DnsServer;
 use crate::support::fake_worker::FakeWorker;
 use crate::support::gateway::metric_in;
+use crate::support::load::Load;
 use crate::support::process::Process;
 use crate::support::wait::{in_time, until, until_some};
 
@@ -45,20 +47,24 @@ fn replace(file: &Path, text: &str) {
 
 impl Running {
     async fn start(keys: &str, workers: &[(&FakeWorker, u32)]) -> Self {
+        let running = Self::start_at_once(keys, workers).await;
+        running.until_up(workers.len()).await;
+        running
+    }
+
+    async fn start_at_once(keys: &str, workers: &[(&FakeWorker, u32)]) -> Self {
         let folder = TempDir::new().expect("a folder can be made");
         let file = folder.path().join("millrace.toml");
         fs::write(&file, text(keys, workers)).expect("a file can be written");
         let process = Process::start(&["gateway", "--config", file.to_str().expect("its path is text")]);
         let (address, admin) = process.listening().await;
-        let running = Self {
+        Self {
             process,
             client: Client::new(address),
             admin: Client::new(admin),
             file,
             _folder: folder,
-        };
-        running.until_up(workers.len()).await;
-        running
+        }
     }
 
     fn rewrite(&self, keys: &str, workers: &[(&FakeWorker, u32)]) {
@@ -254,6 +260,83 @@ async fn changes_that_need_a_restart_are_told() {
         .line("this change takes effect at the next start")
         .await;
     assert!(line.contains("gateway.header_timeout"), "{line}");
+}
+
+#[tokio::test]
+async fn sources_of_workers_come_and_go_without_a_restart() {
+    let workers: [_; 3] = FakeWorker::start_side_by_side();
+    let [a, b, c] = &workers;
+    let dns = DnsServer::start().await;
+    dns.host("workers.test", &[a.address.ip(), b.address.ip()]);
+    let source = |interval: &str| {
+        format!(
+            "[[gateway.discovery]]\ndns = \"workers.test:{}\"\nnameserver = \"{}\"\ninterval = \"{interval}\"",
+            a.address.port(),
+            dns.address
+        )
+    };
+    let gateway = Running::start("", &[(a, 1), (c, 1)]).await;
+    let load = Load::on(&gateway.client);
+    gateway.rewrite(&source("1h"), &[(a, 1), (c, 1)]);
+    gateway.until_up(3).await;
+    // From the fixed list to the source, and the source itself is started anew.
+    gateway.rewrite(&source("20ms"), &[(c, 1)]);
+    gateway.until_reloads("applied", 2.0).await;
+    gateway.until_up(3).await;
+    dns.host("workers.test", &[b.address.ip()]);
+    gateway.until_up(2).await;
+    gateway.rewrite(&source("20ms"), &[]);
+    gateway.until_up(1).await;
+    assert_eq!(gateway.workers().await[0]["id"], b.address.to_string());
+
+    gateway.rewrite(&source("20ms"), &[(c, 1)]);
+    gateway.until_up(2).await;
+    gateway.rewrite("", &[(c, 1)]);
+    gateway.until_reloads("applied", 5.0).await;
+    gateway.until_up(1).await;
+    assert_eq!(gateway.workers().await[0]["id"], "c");
+    assert!(load.stop().await > 0);
+    let metrics = gateway.client.get("/metrics").await.assert_ok().text();
+    assert!(
+        !metrics.contains("millrace_gateway_discovery_endpoints{"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn the_only_worker_goes_from_the_fixed_list_to_a_source_without_a_failed_request() {
+    let [worker] = &FakeWorker::start_side_by_side();
+    let dns = DnsServer::start().await;
+    dns.host("workers.test", &[worker.address.ip()]);
+    let source = format!(
+        "[[gateway.discovery]]\ndns = \"workers.test:{}\"\nnameserver = \"{}\"",
+        worker.address.port(),
+        dns.address
+    );
+    let gateway = Running::start("", &[(worker, 1)]).await;
+    let load = Load::on(&gateway.client);
+    gateway.rewrite(&source, &[]);
+    let found = worker.address.to_string();
+    until_some("the source names it", async || {
+        (gateway.workers().await[0]["id"] == found).then_some(())
+    })
+    .await;
+    assert!(load.stop().await > 0);
+    assert_eq!(gateway.client.predict().await.assert_ok().worker(), found);
+}
+
+#[tokio::test]
+async fn a_gateway_that_only_looks_for_workers_starts_without_any() {
+    let dns = DnsServer::start().await;
+    let source = format!(
+        "[[gateway.discovery]]\ndns = \"workers.test:1\"\nnameserver = \"{}\"\ninterval = \"20ms\"",
+        dns.address
+    );
+    let gateway = Running::start_at_once(&source, &[]).await;
+    gateway.client.get("/readyz").await.assert_error(503, "no_worker");
+    gateway.rewrite("", &[]);
+    gateway.until_reloads("refused", 1.0).await;
+    gateway.process.line("or a [[gateway.discovery]]").await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod engine;
 mod gateway_admin;
 mod gateway_bad_input;
 mod gateway_balancing;
+mod gateway_discovery;
 mod gateway_failures;
 mod gateway_headers;
 mod gateway_health;

@@ -76,6 +76,16 @@ mod tests {
     }
 
     #[test]
+    fn who_was_slow_is_tried_with_one_request_at_a_time() {
+        let policy = policy(&[(1, Some(20)), (3, Some(2))]);
+        let later = Moment::default().after(Duration::from_secs(10));
+        let cost = |index| policy.cost(index, later);
+        assert!(cost(0) > cost(1), "nobody follows the one that is under way");
+        policy.candidates[0].load.end();
+        assert!(cost(0) < cost(1), "its 20 ms have decayed");
+    }
+
+    #[test]
     fn who_was_slow_is_tried_again_after_a_while() {
         let policy = policy(&[(0, Some(20)), (0, Some(2))]);
         let picked_after = |seconds| {

@@ -1,6 +1,7 @@
 //! A worker that does what a test tells it: answer, hold, refuse, break off, talk nonsense, go and come back.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -115,7 +116,27 @@ impl FakeWorker {
 
     /// A worker that has its address, and does not listen yet.
     pub(crate) fn start_down(id: &'static str) -> Self {
-        let reserved = socket_at(([127, 0, 0, 1], 0).into());
+        let reserved = socket_at(([127, 0, 0, 1], 0).into()).expect("a port is free");
+        Self::at(reserved, id)
+    }
+
+    /// So many workers at one port of 127.0.0.1, 127.0.0.2, 127.0.0.3, …
+    pub(crate) fn start_side_by_side<const N: usize>() -> [Self; N] {
+        let sockets = loop {
+            if let Some(sockets) = sockets_side_by_side(N) {
+                break sockets;
+            }
+        };
+        let mut sockets = sockets.into_iter();
+        let ids = ["a", "b", "c", "d", "e", "f"];
+        std::array::from_fn(|index| {
+            let worker = Self::at(sockets.next().expect("there is one for each"), ids[index]);
+            worker.come_back();
+            worker
+        })
+    }
+
+    fn at(reserved: TcpSocket, id: &'static str) -> Self {
         let address = reserved.local_addr().expect("a bound socket has an address");
         let worker = Self {
             id,
@@ -250,21 +271,31 @@ impl FakeWorker {
     }
 }
 
-type Body = BoxBody<Bytes, std::io::Error>;
+type Body = BoxBody<Bytes, io::Error>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn socket_at(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().expect("a socket can be made");
-    socket.set_reuseaddr(true).expect("addresses can be reused");
-    socket.bind(address).expect("the address is free");
-    socket
+fn socket_at(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// None where somebody else has the port that was free at the first address at one of the others.
+fn sockets_side_by_side(count: usize) -> Option<Vec<TcpSocket>> {
+    let first = socket_at(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    let port = first.local_addr().expect("a bound socket has an address").port();
+    let last_bytes = 2..=u8::try_from(count).expect("tests start few workers");
+    let others = last_bytes.map(|last| socket_at(([127, 0, 0, last], port).into()).ok());
+    std::iter::once(Some(first)).chain(others).collect()
 }
 
 fn listen_at(address: SocketAddr) -> TcpListener {
-    socket_at(address).listen(1024).expect("the address is free")
+    let socket = socket_at(address).expect("the address is free");
+    socket.listen(1024).expect("the address is free")
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -375,7 +406,7 @@ fn response(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
 fn half(body: &'static str) -> Response<Body> {
     let frames = [
         Ok(Frame::data(Bytes::from_static(body.as_bytes()))),
-        Err(std::io::Error::other("cut")),
+        Err(io::Error::other("cut")),
     ];
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream::iter(frames))));
     let declared = HeaderValue::from(body.len() * 2);

@@ -65,6 +65,12 @@ impl Setup {
         }
     }
 
+    /// With more tables of the configuration.
+    pub(crate) fn with_tables(mut self, tables: &str) -> Self {
+        self.workers += tables;
+        self
+    }
+
     /// With one key set.
     pub(crate) fn set(mut self, key: &'static str, value: impl Into<toml::Value>) -> Self {
         self.layers = self.layers.with_flag(key, Some(value));
