@@ -33,6 +33,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Read a configuration as a start would and report every error in it
     Check(CheckArgs),
+    /// Try the balancing policies on a fleet that is not there yet: latencies and load per policy
+    Simulate(SimulateArgs),
     /// Ask one process whether it is ready; exit code 0 or 1
     Health(HealthArgs),
     /// Load one graph within bounds of memory and time; workers start this for each file
@@ -106,6 +108,65 @@ pub struct CheckArgs {
     /// Configuration file (TOML)
     #[arg(long, short)]
     pub config: PathBuf,
+}
+
+/// Arguments of `millrace simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Configuration file (TOML): its [gateway.balancing], [gateway.retry] and deadline hold, and its workers' weights
+    #[arg(long, short)]
+    pub config: Option<PathBuf>,
+    /// Number of workers [default: as many as the configuration has, or 4]
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// Requests per second, over all gateways
+    #[arg(long)]
+    pub rate: f64,
+    /// How requests come: poisson (each when it likes) or even (at equal distances)
+    #[arg(long, value_enum, default_value = "poisson")]
+    pub arrivals: ArrivalPattern,
+    /// What a request takes at a worker: "2ms", "exp:2ms" (its mean), "lognormal:2ms:0.5" (median, sigma)
+    #[arg(long, value_name = "DIST")]
+    pub service_time: String,
+    /// The share of the workers that are slow, and how many times: "1%" (10 times) or "1%x3"
+    #[arg(long, value_name = "SHARE%[xFACTOR]")]
+    pub slow: Option<String>,
+    /// The share of the workers that answer everything at once with an error: "1%"
+    #[arg(long, value_name = "SHARE%")]
+    pub fail: Option<String>,
+    /// Gateways, which know nothing of each other
+    #[arg(long, default_value_t = 1)]
+    pub gateways: usize,
+    /// Requests that a worker computes side by side
+    #[arg(long, default_value_t = 1)]
+    pub concurrency: u32,
+    /// What the network takes, one way
+    #[arg(long, default_value = "50us")]
+    pub network: String,
+    /// How long requests come; a tenth of it is simulated before, to warm up, and not counted
+    #[arg(long, default_value = "60s")]
+    pub duration: String,
+    /// Seeds all chance: the same seed gives the same figures
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// A policy to try (several times for several) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub policy: Vec<String>,
+    /// Draw latencies and loads into this file (SVG)
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArrivalPattern {
+    /// Each when it likes
+    Poisson,
+    /// At equal distances
+    Even,
 }
 
 /// Arguments of `millrace trial`.

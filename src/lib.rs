@@ -15,14 +15,16 @@
 //! | [`cli`], [`commands`] | the command line; wiring of parts into a process | everything below |
 //! | [`config`] | TOML and environment → checked types | model (names) |
 //! | [`api`] | wire types and the error table, serde only | model (tensors) |
-//! | [`gateway`] | admission, policies, health, discovery, retry, forwarding, admin | api, config, model (names), telemetry, http |
-//! | [`worker`] | validation, batching, the registry of models | api, config, model, engine, telemetry, http, system |
+//! | [`gateway`] | admission, policies, health, discovery, retry, forwarding, admin | api, config, model (names), moment, telemetry, http |
+//! | [`worker`] | validation, batching, the registry of models | api, config, model, moment, engine, telemetry, http, system |
 //! | [`model`] | signature, tensor, repository, artifact; no HTTP | — |
 //! | [`engine`] | runs a graph | model, system |
 //! | [`supervisor`] | starts and watches worker processes | config, http |
+//! | [`simulation`] | the balancing core over simulated workers on virtual time | config, gateway (balancing, retry budget), worker (load), api, moment |
 //! | [`training`] | fits models and writes artifacts | model, engine |
 //! | [`telemetry`] | every metric declared once; logging | config |
 //! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, config |
+//! | [`moment`] | the time of the pure cores | — |
 //! | [`system`] | the two calls of the operating system that need `unsafe` | — |
 //!
 //! A test (`tests/integration/architecture.rs`) reads the `use crate::` lines and keeps it so.
@@ -35,6 +37,8 @@ pub mod engine;
 pub mod gateway;
 pub mod http;
 pub mod model;
+pub mod moment;
+pub mod simulation;
 pub mod supervisor;
 pub mod system;
 pub mod telemetry;

@@ -4,12 +4,14 @@ mod check;
 mod gateway;
 mod health;
 mod serve;
+mod simulate;
 mod start;
 mod train;
 mod trial;
 mod worker;
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
@@ -44,6 +46,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Worker(arguments) => worker::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Trial(arguments) => trial::run(&arguments),
     };
@@ -58,4 +61,11 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Writes to standard output; whoever reads may have gone (`| head`), and that is told, not a panic.
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::failed(format!("cannot write to standard output: {error}")))
 }

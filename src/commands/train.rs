@@ -1,13 +1,12 @@
 //! `millrace train`: read the data, fit, write the artifact, print the held-out figures.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::cli::{self, DataArgs, NetworkTask, TrainArgs};
 use crate::training::artifact::Destination;
 use crate::training::dataset::TargetKind;
@@ -100,13 +99,6 @@ fn write_report(path: &Path, report: &Report) -> Result<(), Failure> {
             "the model was written, but not its report {path}: {error}"
         ))
     })
-}
-
-/// Writes to standard output; whoever reads may have gone (`| head`), and that is told, not a panic.
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::failed(format!("cannot write to standard output: {error}")))
 }
 
 fn summary(request: &Request, outcome: &Outcome, seconds: f64) -> String {

@@ -165,27 +165,31 @@ impl InFlight {
 
     /// The answer is there: what it took counts.
     pub fn answered(&mut self) {
-        self.judge(Some(self.begun.elapsed()));
+        if self.is_first_judgement() {
+            self.picked
+                .load
+                .observe(self.begun.elapsed(), self.clock.now(), self.decay);
+        }
     }
 
     /// What it took says nothing of the endpoint.
     pub fn says_nothing(&mut self) {
-        self.judge(None);
+        self.is_first_judgement();
     }
 
     /// It failed, and counts as having taken at least so long.
     pub fn failed(&mut self, penalty: Duration) {
-        self.judge(Some(penalty.max(self.begun.elapsed())));
+        if self.is_first_judgement() {
+            let penalty = penalty.max(self.begun.elapsed());
+            self.picked
+                .load
+                .observe_failure(penalty, self.clock.now(), self.decay);
+        }
     }
 
     /// Only the first judgement counts.
-    fn judge(&mut self, latency: Option<Duration>) {
-        if std::mem::replace(&mut self.is_judged, true) {
-            return;
-        }
-        if let Some(latency) = latency {
-            self.picked.load.observe(latency, self.clock.now(), self.decay);
-        }
+    fn is_first_judgement(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_judged, true)
     }
 }
 

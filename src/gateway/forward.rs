@@ -83,7 +83,7 @@ impl Forwarded {
 
 /// Sends `call` to one worker after the other until one answers, within attempts, budget and deadline.
 pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
-    gateway.budget.deposit(Instant::now());
+    gateway.budget.deposit(gateway.clock.now());
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut retries = Retries::default();
@@ -151,7 +151,7 @@ impl Retries {
         if self.paid >= retry.max_attempts {
             return false;
         }
-        if !gateway.budget.withdraw(retry.budget, Instant::now()) {
+        if !gateway.budget.withdraw(retry.budget, gateway.clock.now()) {
             gateway.metrics.retries_refused.inc();
             return false;
         }

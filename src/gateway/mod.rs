@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use self::admission::Admission;
 use self::client::WorkerClient;
@@ -90,7 +90,7 @@ impl Gateway {
             ),
             clock,
             client: WorkerClient::new(config.connect_timeout),
-            budget: RetryBudget::new(Instant::now()),
+            budget: RetryBudget::default(),
             admission: Admission::new(metrics.in_flight.clone()),
             uploads: UploadRoom::default(),
             drain: Drain::new(),

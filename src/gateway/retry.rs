@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
-use tokio::time::Instant;
+
+use super::balance::Moment;
 
 /// Seconds that the budget looks back.
 const WINDOW: u64 = 10;
@@ -82,39 +83,29 @@ impl Reason {
     }
 }
 
-/// The budget that all requests share. Counting takes no lock; at the turn of a second, counts of concurrent
+/// The budget that all requests share; nothing has happened in a new one. Counting takes no lock; at the turn of a second, counts of concurrent
 /// requests may be lost, which matters to nobody.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RetryBudget {
-    begun: Instant,
     seconds: [Second; WINDOW as usize],
 }
 
 #[derive(Debug, Default)]
 struct Second {
-    /// Which second since the budget began; its counts are of no other.
+    /// Which second since the origin of time; its counts are of no other.
     number: AtomicU64,
     requests: AtomicU32,
     retries: AtomicU32,
 }
 
 impl RetryBudget {
-    /// A budget in which nothing has happened.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
-        Self {
-            begun: now,
-            seconds: Default::default(),
-        }
-    }
-
     /// Counts a request, which earns a share of a retry.
-    pub fn deposit(&self, now: Instant) {
+    pub fn deposit(&self, now: Moment) {
         self.second(now).requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes a retry out, if `share` retries per request allow it.
-    pub fn withdraw(&self, share: f64, now: Instant) -> bool {
+    pub fn withdraw(&self, share: f64, now: Moment) -> bool {
         let second = self.second(now);
         let (requests, retries) = self.totals(now);
         let allowed = (f64::from(requests) * share).max(f64::from(ALWAYS_ALLOWED));
@@ -125,13 +116,8 @@ impl RetryBudget {
         true
     }
 
-    fn number(&self, now: Instant) -> u64 {
-        // One-based, so that a fresh slot (number 0) is of no second.
-        now.saturating_duration_since(self.begun).as_secs() + 1
-    }
-
-    fn second(&self, now: Instant) -> &Second {
-        let number = self.number(now);
+    fn second(&self, now: Moment) -> &Second {
+        let number = number(now);
         let second = &self.seconds[(number % WINDOW) as usize];
         if second.number.swap(number, Ordering::Relaxed) != number {
             second.requests.store(0, Ordering::Relaxed);
@@ -140,8 +126,8 @@ impl RetryBudget {
         second
     }
 
-    fn totals(&self, now: Instant) -> (u32, u32) {
-        let number = self.number(now);
+    fn totals(&self, now: Moment) -> (u32, u32) {
+        let number = number(now);
         let is_recent =
             |second: &&Second| number - second.number.load(Ordering::Relaxed).min(number) < WINDOW;
         self.seconds
@@ -156,32 +142,37 @@ impl RetryBudget {
     }
 }
 
+/// Of the second that a moment is in. One-based, so that a fresh slot (number 0) is of no second.
+fn number(now: Moment) -> u64 {
+    now.since(Moment::default()).as_secs() + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn allowed(budget: &RetryBudget, now: Instant, tries: usize) -> usize {
+    fn allowed(budget: &RetryBudget, now: Moment, tries: usize) -> usize {
         (0..tries).filter(|_| budget.withdraw(0.2, now)).count()
     }
 
     #[test]
     fn three_retries_are_always_allowed() {
-        let now = Instant::now();
-        assert_eq!(allowed(&RetryBudget::new(now), now, 10), 3);
+        let now = Moment::default();
+        assert_eq!(allowed(&RetryBudget::default(), now, 10), 3);
     }
 
     #[test]
     fn retries_are_a_share_of_the_requests() {
-        let now = Instant::now();
-        let budget = RetryBudget::new(now);
+        let now = Moment::default();
+        let budget = RetryBudget::default();
         (0..100).for_each(|_| budget.deposit(now));
         assert_eq!(allowed(&budget, now, 100), 20);
     }
 
     #[test]
     fn what_was_long_ago_counts_no_more() {
-        let now = Instant::now();
-        let budget = RetryBudget::new(now);
+        let now = Moment::default();
+        let budget = RetryBudget::default();
         (0..100).for_each(|_| budget.deposit(now));
         assert_eq!(allowed(&budget, now + Duration::from_secs(9), 100), 20);
         assert_eq!(

@@ -257,33 +257,20 @@ impl Candidates {
         } else {
             rng.random()
         };
-        let mut avoid = self.indices_of(tried);
-        let mut pick = |avoid: &[usize]| {
-            self.policy.pick(Pick {
-                turn,
-                key,
-                avoid,
-                now,
-                rng: &mut rng,
-            })
+        let pick = Pick {
+            turn,
+            key,
+            avoid: &self.indices_of(tried),
+            now,
+            rng: &mut rng,
         };
-        let first = pick(&avoid)?;
-        let mut picked = first;
-        while now < self.slow_until && self.is_passed_over(&self.places[picked], now) {
-            avoid.insert(avoid.partition_point(|&index| index < picked), picked);
-            // Where everybody is passed over, nobody is.
-            let Some(next) = pick(&avoid) else {
-                return self.places.get(first);
-            };
-            picked = next;
-        }
-        self.places.get(picked)
-    }
-
-    /// Whether a place in its slow start leaves this request to others.
-    fn is_passed_over(&self, place: &Place, now: Moment) -> bool {
-        let share = slow_start::share(now.since(place.up_since), self.slow_start);
-        share < 1.0 && !rand::rng().random_bool(share)
+        let picked = if now < self.slow_until {
+            let up_since = |index: usize| self.places[index].up_since;
+            slow_start::pick(&*self.policy, pick, up_since, self.slow_start)
+        } else {
+            self.policy.pick(pick)
+        };
+        self.places.get(picked?)
     }
 
     fn indices_of(&self, tried: &[Arc<Endpoint>]) -> Vec<usize> {

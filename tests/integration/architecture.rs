@@ -18,6 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "gateway",
             "http",
             "model",
+            "moment",
+            "simulation",
             "supervisor",
             "telemetry",
             "training",
@@ -26,16 +28,30 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("config", &["model"]),
     ("engine", &["model", "system"]),
-    ("gateway", &["api", "config", "http", "model", "telemetry"]),
+    (
+        "gateway",
+        &["api", "config", "http", "model", "moment", "telemetry"],
+    ),
     ("http", &["api", "config"]),
     ("model", &[]),
+    ("moment", &[]),
+    ("simulation", &["api", "config", "gateway", "moment", "worker"]),
     ("supervisor", &["config", "http"]),
     ("system", &[]),
     ("telemetry", &["config"]),
     ("training", &["engine", "model"]),
     (
         "worker",
-        &["api", "config", "engine", "http", "model", "system", "telemetry"],
+        &[
+            "api",
+            "config",
+            "engine",
+            "http",
+            "model",
+            "moment",
+            "system",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -51,6 +67,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
     ),
     ("gateway/balance", &["tokio", "axum", "hyper", "hyper_util"]),
     ("gateway/circuit", &["tokio", "axum", "hyper", "hyper_util"]),
+    ("simulation", &["tokio", "axum", "hyper", "hyper_util"]),
     ("training", &["tokio", "axum", "hyper", "hyper_util"]),
 ];
 

@@ -226,3 +226,138 @@ async fn an_address_in_use_is_told_and_exits_with_one() {
         assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
     }
 }
+
+#[tokio::test]
+async fn simulate_prints_a_table_and_marks_the_fastest_policy() {
+    let output = run(&[
+        "simulate",
+        "--rate",
+        "600",
+        "--service-time",
+        "2ms",
+        "--slow",
+        "25%",
+        "--duration",
+        "1s",
+    ])
+    .await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.starts_with("4 workers (1 of them 10 times as slow), 1 gateway, 600 requests/s for 1s (39 %"),
+        "{said}"
+    );
+    for policy in [
+        "round_robin",
+        "weighted:measured",
+        "peak_ewma",
+        "prequal",
+        "consistent_hash",
+    ] {
+        assert!(said.contains(policy), "{policy} is not in {said}");
+    }
+    let fastest: Vec<_> = said.lines().filter(|line| line.starts_with('*')).collect();
+    assert!(
+        !fastest.is_empty()
+            && fastest
+                .iter()
+                .all(|line| line.contains("peak_ewma") || line.contains("prequal")),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn simulate_gives_the_same_figures_for_the_same_seed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("fleet.svg");
+    let arguments = [
+        "simulate",
+        "--rate",
+        "900",
+        "--service-time",
+        "exp:2ms",
+        "--duration",
+        "1s",
+        "--json",
+        "--policy",
+        "prequal",
+    ];
+    let with_plot = [&arguments[..], &["--plot", path.to_str().unwrap()]].concat();
+    let (first, second) = (run(&arguments).await, run(&with_plot).await);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    assert_eq!(first.stdout, second.stdout);
+    let figures: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert_eq!(figures[0]["policy"], "prequal");
+    assert!(
+        figures[0]["p99_ms"].as_f64().is_some_and(|p99| p99 > 2.0),
+        "{figures}"
+    );
+    assert!(std::fs::read_to_string(path).unwrap().starts_with("<svg"));
+}
+
+#[tokio::test]
+async fn simulate_says_what_is_wrong_with_an_option() {
+    let cases = [
+        (
+            ["--rate", "-1"],
+            "--rate: expected requests per second, above 0; found -1",
+        ),
+        (["--rate", "1e9"], "--rate and --duration: expected at most"),
+        (
+            ["--service-time", "gauss:2ms"],
+            "--service-time: expected a time such as \"2ms\"",
+        ),
+        (
+            ["--workers", "0"],
+            "--workers: expected a number from 1 to 10000; found 0",
+        ),
+        (["--slow", "10%x0.5"], "--slow: expected a share and a factor"),
+        (
+            ["--fail", "101%"],
+            "--fail: expected a share such as \"1%\"; found 101%",
+        ),
+        (
+            ["--gateways", "1001"],
+            "--gateways: expected a number from 1 to 1000",
+        ),
+        (["--duration", "soon"], "--duration: expected a time"),
+        (["--policy", "fastest"], "--policy: expected one of round_robin"),
+    ];
+    for (wrong, message) in cases {
+        let arguments = ["simulate", "--duration=1s", "--rate=10", "--service-time=1ms"].map(str::to_owned);
+        let option = wrong.join("=");
+        let kept = arguments
+            .into_iter()
+            .filter(|it| !it.starts_with(&format!("{}=", wrong[0])));
+        let arguments: Vec<String> = kept.chain([option]).collect();
+        let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(
+            stderr(&output).contains(message),
+            "{wrong:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[tokio::test]
+async fn simulate_warns_where_queues_grow_for_ever() {
+    let arguments = [
+        "simulate",
+        "--rate",
+        "3000",
+        "--service-time",
+        "2ms",
+        "--duration",
+        "100ms",
+        "--policy",
+        "random",
+    ];
+    let output = run(&arguments).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).contains("queues grow for ever"),
+        "{}",
+        stderr(&output)
+    );
+}

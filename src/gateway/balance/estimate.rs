@@ -3,16 +3,19 @@
 //! The average of Finagle's and linkerd's "peak EWMA": a latency above the estimate replaces it at once, one below it
 //! pulls it down with the weight 1 - e^(-t/τ), where t is the time since the last latency. So an endpoint that turns
 //! slow is left alone after one answer, and comes back with its next good answers. Read without an answer, the
-//! estimate decays as well, so that who is left alone is tried again.
+//! estimate decays as well, so that who is left alone is tried again; who was left alone for longer than τ is judged by the
+//! answer to that, and hardly by what was before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::moment::{Moment, whole_micros};
+use crate::moment::{Moment, whole_micros};
 
 /// The unit of the stored time. 32 bits of it last for 19 hours; an estimate that was left alone for longer only
 /// decays less than it should.
 const TICK_MICROS: u64 = 16;
+/// 1/e, rounded down: an estimate of which less is left has had no answer for longer than its time constant.
+const KEPT_WHERE_LEFT_ALONE: f32 = 0.367;
 
 /// A latency estimate that many threads read and write without a lock: microseconds as `f32`, and the tick of the
 /// last change, in one word. All zero is "no answer yet".
@@ -27,9 +30,9 @@ impl PeakEwma {
         (estimate > 0.0).then(|| estimate * kept(at, now, decay))
     }
 
-    /// The estimate as it was when the last answer came; none before the first.
+    /// The estimate as it was at its last change, in microseconds; none before the first answer.
     #[must_use]
-    pub(super) fn micros_undecayed(&self) -> Option<f32> {
+    pub(super) fn last_micros(&self) -> Option<f32> {
         let (estimate, _) = unpack(self.0.load(Ordering::Relaxed));
         (estimate > 0.0).then_some(estimate)
     }
@@ -43,11 +46,11 @@ impl PeakEwma {
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
                 let (estimate, at) = unpack(packed);
-                let next = if latency > estimate {
-                    latency
+                let kept = kept(at, now, decay);
+                let next = if latency > estimate || kept < KEPT_WHERE_LEFT_ALONE {
+                    latency.max(estimate * kept)
                 } else {
-                    let kept = kept(at, now, decay);
-                    (estimate * kept + latency * (1.0 - kept)).max(1.0)
+                    estimate * kept + latency * (1.0 - kept)
                 };
                 Some(pack(next, now))
             });
@@ -114,6 +117,16 @@ mod tests {
         let found = estimate.micros(at(4_000), DECAY).unwrap();
         let expected = 20_000.0 * (-2.0_f32).exp();
         assert!((found - expected).abs() < 1.0, "{found} and not {expected}");
+    }
+
+    #[test]
+    fn who_was_left_alone_begins_anew_with_a_good_answer() {
+        let estimate = PeakEwma::default();
+        estimate.observe(ms(20), at(0), DECAY);
+        // Mixed in with its weight, this answer would make 20 ms that have decayed to 2 look like nearly 4 again.
+        estimate.observe(ms(2), at(4_610), DECAY);
+        let found = estimate.micros(at(4_610), DECAY).unwrap();
+        assert!((found - 2_000.0).abs() < 10.0, "{found}");
     }
 
     #[test]

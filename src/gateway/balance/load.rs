@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::estimate::PeakEwma;
-use super::moment::Moment;
 use crate::api::load_report::LoadReport;
+use crate::moment::Moment;
 
 /// What one endpoint has to do, over all models.
 #[derive(Debug, Default)]
@@ -29,7 +29,11 @@ impl EndpointLoad {
 #[derive(Debug)]
 pub struct Load {
     endpoint: Arc<EndpointLoad>,
+    /// Requests for this model that wait for the endpoint's answer.
+    awaited: AtomicU32,
     latency: PeakEwma,
+    /// What failures count as, where the worker itself tells its latency: it need not know of them.
+    trouble: PeakEwma,
     signal: Signal,
     capacity: AtomicU32,
 }
@@ -40,7 +44,9 @@ impl Load {
     pub fn of(endpoint: Arc<EndpointLoad>) -> Self {
         Self {
             endpoint,
+            awaited: AtomicU32::new(0),
             latency: PeakEwma::default(),
+            trouble: PeakEwma::default(),
             signal: Signal::default(),
             capacity: AtomicU32::new(0),
         }
@@ -55,17 +61,28 @@ impl Load {
     /// Counts a request in. Whoever calls this calls [`Load::end`] once.
     pub fn begin(&self) {
         self.endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.awaited.fetch_add(1, Ordering::Relaxed);
         self.signal.uses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a request out.
     pub fn end(&self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.awaited.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes in how long an answer took, or what a failure is to count as: a failure that came fast must attract nobody.
+    /// Takes in how long an answer took.
     pub fn observe(&self, latency: Duration, now: Moment, decay: Duration) {
         self.latency.observe(latency, now, decay);
+        if self.trouble.last_micros().is_some() {
+            self.trouble.observe(Duration::ZERO, now, decay);
+        }
+    }
+
+    /// Takes in a failure, and as what latency it is to count: one that came fast must attract nobody.
+    pub fn observe_failure(&self, penalty: Duration, now: Moment, decay: Duration) {
+        self.latency.observe(penalty, now, decay);
+        self.trouble.observe(penalty, now, decay);
     }
 
     /// Takes in that an answer was still missing after this time.
@@ -84,15 +101,27 @@ impl Load {
         self.latency.micros(now, decay)
     }
 
-    /// What one more request is expected to take there, in microseconds, until it is answered; none where nothing is known.
-    ///
-    /// The estimate decays only while nobody waits. Somebody who was left alone for being slow is so tried with one request,
-    /// and not with all those that come before that one is answered.
+    /// What one more request is expected to take after those in flight, in microseconds; none before the first answer.
     #[must_use]
     pub fn expected_micros(&self, now: Moment, decay: Duration) -> Option<f32> {
-        match self.in_flight() {
-            0 => self.latency_micros(now, decay),
-            in_flight => Some(self.latency.micros_undecayed()? * (in_flight + 1) as f32),
+        let latency = self.to_rely_on(&self.latency, now, decay)?;
+        Some(latency * (self.in_flight() + 1) as f32)
+    }
+
+    /// The latency that failures of late count as, in microseconds.
+    #[must_use]
+    pub fn trouble_micros(&self, now: Moment, decay: Duration) -> f32 {
+        self.to_rely_on(&self.trouble, now, decay).unwrap_or(0.0)
+    }
+
+    /// An estimate decays so that *one* request tries again who was left alone. While that one is under way, others go by
+    /// what was known before: otherwise all of them would follow it to a worker of which nothing is known but that it was
+    /// bad long ago.
+    fn to_rely_on(&self, estimate: &PeakEwma, now: Moment, decay: Duration) -> Option<f32> {
+        if self.awaited.load(Ordering::Relaxed) == 0 {
+            estimate.micros(now, decay)
+        } else {
+            estimate.last_micros()
         }
     }
 
@@ -254,6 +283,47 @@ mod tests {
         assert_eq!(load.latency_micros(now, DECAY), Some(5_000.0));
         load.observe_at_least(Duration::from_millis(9), now, DECAY);
         assert_eq!(load.latency_micros(now, DECAY), Some(9_000.0));
+    }
+
+    #[test]
+    fn one_request_at_a_time_tries_who_was_left_alone() {
+        let (load, later) = (Load::of(Arc::default()), Moment::default() + DECAY * 20);
+        load.observe(Duration::from_millis(20), Moment::default(), DECAY);
+        assert!(load.expected_micros(later, DECAY).unwrap() < 1.0);
+        load.begin();
+        assert_eq!(
+            load.expected_micros(later, DECAY),
+            Some(40_000.0),
+            "others do not follow"
+        );
+        load.observe(Duration::from_millis(2), later, DECAY);
+        assert_eq!(
+            load.expected_micros(later, DECAY),
+            Some(4_000.0),
+            "until it has answered"
+        );
+    }
+
+    #[test]
+    fn requests_for_another_model_do_not_keep_one_from_being_tried() {
+        let endpoint = Arc::new(EndpointLoad::default());
+        let (iris, digits) = (Load::of(endpoint.clone()), Load::of(endpoint));
+        let later = Moment::default() + DECAY * 20;
+        iris.observe(Duration::from_millis(20), Moment::default(), DECAY);
+        digits.begin();
+        assert!(iris.expected_micros(later, DECAY).unwrap() < 1.0);
+    }
+
+    #[test]
+    fn failures_count_as_long_latencies_and_fade() {
+        let (load, now) = (Load::of(Arc::default()), Moment::default());
+        assert_eq!(load.trouble_micros(now, DECAY), 0.0);
+        load.observe_failure(Duration::from_secs(1), now, DECAY);
+        assert_eq!(load.trouble_micros(now, DECAY), 1e6);
+        assert_eq!(load.latency_micros(now, DECAY), Some(1e6));
+        let later = now + DECAY * 4;
+        load.observe(Duration::from_millis(2), later, DECAY);
+        assert!(load.trouble_micros(later, DECAY) < 20_000.0);
     }
 
     #[test]

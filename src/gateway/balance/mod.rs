@@ -5,6 +5,7 @@
 //! key and the randomness; what is known of each candidate stands in its [`Load`]. So every policy can be checked exactly,
 //! count by count, a simulation can run the same code on virtual time, and none of them takes a lock.
 
+pub mod asking;
 mod cheapest;
 mod consistent_hash;
 mod estimate;
@@ -13,7 +14,6 @@ mod fixture;
 mod least_request;
 mod load;
 mod measured;
-mod moment;
 mod peak_ewma;
 mod power_of_two;
 mod prequal;
@@ -31,7 +31,6 @@ pub use self::consistent_hash::{ConsistentHash, hash};
 pub use self::least_request::LeastRequest;
 pub use self::load::{EndpointLoad, Load, SignalLimits, Told};
 pub use self::measured::Measured;
-pub use self::moment::Moment;
 pub use self::peak_ewma::PeakEwma;
 pub use self::power_of_two::PowerOfTwo;
 pub use self::prequal::{Prequal, SIGNAL_LIMITS};
@@ -40,6 +39,7 @@ pub use self::round_robin::RoundRobin;
 pub use self::weighted::Weighted;
 pub use crate::api::load_report::LoadReport;
 use crate::config::{BalancingConfig, PolicyName, WeightSource};
+pub use crate::moment::Moment;
 
 /// One endpoint that may be picked.
 #[derive(Clone, Debug)]

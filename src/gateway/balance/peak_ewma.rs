@@ -28,8 +28,9 @@ impl PeakEwma {
 
     fn cost(&self, index: usize, now: Moment) -> f32 {
         let Candidate { load, weight, .. } = &self.candidates[index];
-        let unknown = || AWAITED_MICROS * load.in_flight() as f32;
-        let cost = load.expected_micros(now, self.decay).unwrap_or_else(unknown);
+        // Who never answered gets one request, and no more until it does.
+        let awaited = || AWAITED_MICROS * load.in_flight() as f32;
+        let cost = load.expected_micros(now, self.decay).unwrap_or_else(awaited);
         cost / *weight as f32
     }
 }

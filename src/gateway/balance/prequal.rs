@@ -23,7 +23,8 @@ pub const SIGNAL_LIMITS: SignalLimits = SignalLimits {
 /// What it goes by is what workers say of themselves on every answer: requests in flight there, whoever sent them, and
 /// what a request takes at that load. Where there is no recent word of a worker, what this gateway itself has seen of it
 /// stands in (the paper picks at random then). The latency told is scaled by what was sent there since it was told, so
-/// that requests between two answers do not all go the same way.
+/// that requests between two answers do not all go the same way. Failures are not in it: what this gateway has seen of them
+/// counts at least, so that a worker which does nothing but fail attracts nobody.
 #[derive(Debug)]
 pub struct Prequal {
     candidates: Box<[Candidate]>,
@@ -55,14 +56,15 @@ impl Prequal {
 
     fn view(&self, index: usize, now: Moment) -> View {
         let Candidate { load, weight, .. } = &self.candidates[index];
-        let (in_flight, latency) = match load.signal(now, &SIGNAL_LIMITS) {
-            Some(told) => {
-                let since_then = (told.in_flight + told.uses + 1) as f32 / (told.in_flight + 1) as f32;
-                let latency = told.latency_micros.map(|latency| latency as f32 * since_then);
-                (told.in_flight + told.uses, latency)
-            }
-            None => (load.in_flight(), load.expected_micros(now, self.decay)),
-        };
+        let told = load.signal(now, &SIGNAL_LIMITS);
+        let in_flight = told.map_or_else(|| load.in_flight(), |told| told.in_flight + told.uses);
+        // A worker that only fails knows no latency; what its failures cost, it does not say.
+        let by_its_word = told.and_then(|told| {
+            let since_then = (told.in_flight + told.uses + 1) as f32 / (told.in_flight + 1) as f32;
+            let latency = told.latency_micros? as f32 * since_then;
+            Some(latency.max(load.trouble_micros(now, self.decay)))
+        });
+        let latency = by_its_word.or_else(|| load.expected_micros(now, self.decay));
         // Who never answered gets one request, and no more until it does.
         let unknown = if in_flight == 0 { 0.0 } else { f32::MAX };
         View {
@@ -184,6 +186,27 @@ mod tests {
             rng: &mut rng,
         });
         assert_eq!(picked, Some(1));
+    }
+
+    #[test]
+    fn failing_fast_attracts_nobody_whatever_a_worker_says() {
+        let policy = policy(&[(0, 100), (0, 9_000), (0, 9_000)]);
+        policy.candidates[0]
+            .load
+            .observe_failure(Duration::from_secs(1), Moment::default(), DECAY);
+        assert_eq!(picks::<3>(&policy, 10, &[])[0], 0, "it says that it is fast");
+        let knows_nothing = LoadReport {
+            in_flight: Some(0),
+            ..LoadReport::default()
+        };
+        policy.candidates[0]
+            .load
+            .report(&knows_nothing, Moment::default());
+        assert_eq!(
+            picks::<3>(&policy, 10, &[])[0],
+            0,
+            "it says that it is idle, and no latency"
+        );
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
+
+use super::{Moment, Pick, Policy};
+
 /// The least share of its requests that an endpoint gets in a slow start: with none at all it would never warm up.
 const FIRST_SHARE: f64 = 0.1;
 
@@ -13,6 +17,43 @@ pub fn share(since_it_came: Duration, window: Duration) -> f64 {
         return 1.0;
     }
     (since_it_came.as_secs_f64() / window.as_secs_f64()).max(FIRST_SHARE)
+}
+
+/// What `policy` picks, where candidates that came (back) less than `window` ago leave a part of what they are picked for
+/// to others. Where everybody would, nobody does.
+pub fn pick(
+    policy: &dyn Policy,
+    pick: Pick<'_>,
+    up_since: impl Fn(usize) -> Moment,
+    window: Duration,
+) -> Option<usize> {
+    let Pick {
+        turn,
+        key,
+        avoid,
+        now,
+        rng,
+    } = pick;
+    let mut avoid = avoid.to_vec();
+    let mut first = None;
+    loop {
+        let again = Pick {
+            turn,
+            key,
+            avoid: &avoid,
+            now,
+            rng,
+        };
+        let Some(picked) = policy.pick(again) else {
+            return first;
+        };
+        let share = share(now.since(up_since(picked)), window);
+        if share >= 1.0 || rng.random_bool(share) {
+            return Some(picked);
+        }
+        first = first.or(Some(picked));
+        avoid.insert(avoid.partition_point(|&index| index < picked), picked);
+    }
 }
 
 #[cfg(test)]

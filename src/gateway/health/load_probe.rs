@@ -10,28 +10,23 @@ use std::time::Duration;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
-use rand::seq::IndexedRandom;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::api::headers;
 use crate::config::PolicyName;
 use crate::gateway::Gateway;
-use crate::gateway::balance::{Load, LoadReport, SIGNAL_LIMITS};
+use crate::gateway::balance::{Load, LoadReport, SIGNAL_LIMITS, asking};
 use crate::gateway::endpoint::Endpoint;
 
-/// Between two looks for old news.
-const INTERVAL: Duration = Duration::from_millis(200);
 /// For one answer; what comes later is no news any more.
 const PATIENCE: Duration = SIGNAL_LIMITS.max_age;
-/// So many are asked at once for one model at most, drawn at random: a policy compares no more than these.
-const MAX_ASKED: usize = 16;
 
 /// Asks until the gateway goes.
 pub(in crate::gateway) async fn run(gateway: Weak<Gateway>) {
     let mut seen = HashMap::new();
     loop {
-        sleep(INTERVAL).await;
+        sleep(asking::INTERVAL).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let silent = silent(&gateway, &mut seen);
         let mut asking = JoinSet::new();
@@ -62,12 +57,6 @@ fn silent(gateway: &Gateway, seen: &mut HashMap<Arc<str>, u64>) -> Vec<Question>
     }
     seen.retain(|model, _| snapshot.models.contains_key(model));
     let now = gateway.clock.now();
-    let is_old = |load: &Load| {
-        let told = load.last_signal();
-        told.is_none_or(|(told, at)| {
-            now.since(at) > SIGNAL_LIMITS.max_age / 2 || told.uses >= SIGNAL_LIMITS.max_uses
-        })
-    };
     let mut questions = Vec::new();
     for (model, route) in &snapshot.models {
         let requests = route.requests();
@@ -78,10 +67,9 @@ fn silent(gateway: &Gateway, seen: &mut HashMap<Arc<str>, u64>) -> Vec<Question>
         let Ok(path) = PathAndQuery::try_from(format!("/v2/models/{model}/ready")) else {
             continue;
         };
-        let places = route.any_version.places().iter();
-        let silent: Vec<_> = places.filter(|place| is_old(&place.load)).collect();
-        let drawn = silent.sample(&mut rand::rng(), MAX_ASKED);
-        questions.extend(drawn.map(|place| Question {
+        let places = route.any_version.places();
+        let silent = asking::whom_to_ask(places, |place| &place.load, now, &mut rand::rng());
+        questions.extend(silent.into_iter().map(|place| Question {
             path: path.clone(),
             endpoint: Arc::clone(&place.endpoint),
             load: Arc::clone(&place.load),

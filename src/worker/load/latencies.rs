@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::moment::Moment;
 
 /// What ended longer ago says nothing any more: a worker that was slow may have recovered, and only requests can tell.
 const RECENT: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub struct Latencies {
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     micros: u32,
-    ended: Instant,
+    ended: Moment,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct Ring {
 impl Latencies {
     /// Takes in what a request took that found so many others in flight when it came, and ended `now`. Times are given in
     /// their order.
-    pub fn note(&mut self, in_flight: u32, took: Duration, now: Instant) {
+    pub fn note(&mut self, in_flight: u32, took: Duration, now: Moment) {
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.by_load[load_of(in_flight)].push(Sample { micros, ended: now });
     }
@@ -44,7 +44,7 @@ impl Latencies {
     /// Microseconds that a request takes which finds so many others in flight: the median of those that recently met the
     /// nearest load, the heavier one of two that are equally near. None where no request has ended of late.
     #[must_use]
-    pub fn estimate(&self, in_flight: u32, now: Instant) -> Option<u32> {
+    pub fn estimate(&self, in_flight: u32, now: Moment) -> Option<u32> {
         let load = load_of(in_flight);
         (0..LOADS).find_map(|distance| {
             let median = |load: usize| self.by_load.get(load)?.median(now);
@@ -69,8 +69,8 @@ impl Ring {
         self.samples[self.count.checked_sub(1)? % KEPT].as_ref()
     }
 
-    fn median(&self, now: Instant) -> Option<u32> {
-        let is_recent = |sample: &&Sample| now.saturating_duration_since(sample.ended) <= RECENT;
+    fn median(&self, now: Moment) -> Option<u32> {
+        let is_recent = |sample: &&Sample| now.since(sample.ended) <= RECENT;
         // Where the latest is too old, all are.
         self.latest().filter(is_recent)?;
         let mut recent = [0; KEPT];
@@ -93,8 +93,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Latencies in milliseconds of requests that met these loads, all of which end now.
-    fn known(samples: &[(u32, u32)]) -> (Latencies, Instant) {
-        let (mut latencies, now) = (Latencies::default(), Instant::now());
+    fn known(samples: &[(u32, u32)]) -> (Latencies, Moment) {
+        let (mut latencies, now) = (Latencies::default(), Moment::default());
         for &(in_flight, millis) in samples {
             latencies.note(in_flight, millis * MS, now);
         }
@@ -149,15 +149,15 @@ mod tests {
             idle in 0_u64..8_000,
         ) {
             let mut latencies = Latencies::default();
-            let mut now = Instant::now();
+            let mut now = Moment::default();
             let mut ended = Vec::new();
             for (met, micros, pause) in requests {
-                now += Duration::from_millis(pause);
+                now = now + Duration::from_millis(pause);
                 latencies.note(met, Duration::from_micros(micros), now);
                 ended.push((now, micros as u32));
             }
-            now += Duration::from_millis(idle);
-            let recent = ended.into_iter().filter(|(ended, _)| now - *ended <= RECENT).map(|(_, micros)| micros);
+            now = now + Duration::from_millis(idle);
+            let recent = ended.into_iter().filter(|(ended, _)| now.since(*ended) <= RECENT).map(|(_, micros)| micros);
             match latencies.estimate(in_flight, now) {
                 Some(estimate) => {
                     prop_assert!(recent.clone().min().is_some_and(|least| least <= estimate));

@@ -15,42 +15,66 @@ pub use self::throughput::{Figures, Throughput};
 use super::Worker;
 use crate::api::headers;
 use crate::api::load_report::LoadReport;
+use crate::moment::Moment;
 
 /// The load of one model. All its versions share it, so that what was learnt outlives a reload.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ModelLoad {
+    /// The origin of its time.
+    begun: Instant,
     latencies: Mutex<Latencies>,
     throughput: Mutex<Throughput>,
 }
 
+impl Default for ModelLoad {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            latencies: Mutex::default(),
+            throughput: Mutex::default(),
+        }
+    }
+}
+
 impl ModelLoad {
+    fn moment(&self, now: Instant) -> Moment {
+        Moment::default() + now.saturating_duration_since(self.begun)
+    }
+
     /// A request that found so many others in flight has its answer; its latency ended `now`.
     pub fn answered(&self, in_flight: u32, took: Duration, now: Instant) {
-        lock(&self.latencies).note(in_flight, took, now);
+        lock(&self.latencies).note(in_flight, took, self.moment(now));
     }
 
     /// One of the `engines` of a version was at work for this time, until `now`.
     pub fn ran(&self, busy: Duration, engines: u32, now: Instant) {
-        lock(&self.throughput).ran(busy, engines, now);
+        lock(&self.throughput).ran(busy, engines, self.moment(now));
     }
 
     /// So many requests have their outputs `now`.
     pub fn computed(&self, requests: usize, now: Instant) {
         let requests = u32::try_from(requests).unwrap_or(u32::MAX);
-        lock(&self.throughput).computed(requests, now);
+        lock(&self.throughput).computed(requests, self.moment(now));
     }
 
     /// What is known `now`, with so many requests in the worker.
     #[must_use]
     pub fn report(&self, in_flight: u32, now: Instant) -> LoadReport {
-        let figures = lock(&self.throughput).figures(now);
-        LoadReport {
-            in_flight: Some(in_flight),
-            queue_depth: None,
-            latency_micros: lock(&self.latencies).estimate(in_flight, now),
-            utilization: figures.map(|figures| figures.utilization),
-            requests_per_second: figures.map(|figures| figures.requests_per_second),
-        }
+        let now = self.moment(now);
+        let latency = lock(&self.latencies).estimate(in_flight, now);
+        report(in_flight, latency, lock(&self.throughput).figures(now))
+    }
+}
+
+/// The report of what is known.
+#[must_use]
+pub fn report(in_flight: u32, latency_micros: Option<u32>, figures: Option<Figures>) -> LoadReport {
+    LoadReport {
+        in_flight: Some(in_flight),
+        queue_depth: None,
+        latency_micros,
+        utilization: figures.map(|figures| figures.utilization),
+        requests_per_second: figures.map(|figures| figures.requests_per_second),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::moment::Moment;
 
 /// The least time over which figures are taken, and how long it is quiet when a window ends.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Throughput {
     window: Option<Window>,
-    told: Option<(Figures, Instant)>,
+    told: Option<(Figures, Moment)>,
 }
 
 /// Averages over one window.
@@ -31,17 +31,17 @@ pub struct Figures {
 
 #[derive(Debug)]
 struct Window {
-    since: Instant,
+    since: Moment,
     /// When something was done last.
-    last: Instant,
+    last: Moment,
     busy: Duration,
     requests: u32,
 }
 
 impl Throughput {
     /// Takes in that one of `engines` which share the work was at it for this time, until `now`.
-    pub fn ran(&mut self, busy: Duration, engines: u32, now: Instant) {
-        let begun = now.checked_sub(busy).unwrap_or(now);
+    pub fn ran(&mut self, busy: Duration, engines: u32, now: Moment) {
+        let begun = now.before(busy);
         self.end_if_quiet(begun);
         let window = self.window.get_or_insert_with(|| Window::from(begun));
         window.last = now;
@@ -49,24 +49,24 @@ impl Throughput {
     }
 
     /// Takes in that so many requests have their outputs `now`.
-    pub fn computed(&mut self, requests: u32, now: Instant) {
+    pub fn computed(&mut self, requests: u32, now: Moment) {
         let Some(window) = &mut self.window else { return };
         window.last = now;
         window.requests = window.requests.saturating_add(requests);
-        if now.saturating_duration_since(window.since) >= WINDOW {
+        if now.since(window.since) >= WINDOW {
             self.end(now);
             self.window = Some(Window::from(now));
         }
     }
 
     /// The averages over the last window with requests in it, where that is not long ago.
-    pub fn figures(&mut self, now: Instant) -> Option<Figures> {
+    pub fn figures(&mut self, now: Moment) -> Option<Figures> {
         self.end_if_quiet(now);
         let (figures, at) = self.told?;
-        (now.saturating_duration_since(at) <= KNOWN_FOR).then_some(figures)
+        (now.since(at) <= KNOWN_FOR).then_some(figures)
     }
 
-    fn end_if_quiet(&mut self, now: Instant) {
+    fn end_if_quiet(&mut self, now: Moment) {
         let Some(window) = &self.window else { return };
         let quiet_since = window.last + WINDOW;
         if quiet_since <= now {
@@ -74,14 +74,14 @@ impl Throughput {
         }
     }
 
-    fn end(&mut self, now: Instant) {
+    fn end(&mut self, now: Moment) {
         let figures = self.window.take().and_then(|window| window.figures(now));
         self.told = figures.map(|figures| (figures, now)).or(self.told);
     }
 }
 
 impl Window {
-    fn from(since: Instant) -> Self {
+    fn from(since: Moment) -> Self {
         Self {
             since,
             last: since,
@@ -91,8 +91,8 @@ impl Window {
     }
 
     /// None where there were no requests: what was done then was not for any.
-    fn figures(&self, now: Instant) -> Option<Figures> {
-        let seconds = now.saturating_duration_since(self.since).as_secs_f64();
+    fn figures(&self, now: Moment) -> Option<Figures> {
+        let seconds = now.since(self.since).as_secs_f64();
         let has_figures = self.requests > 0 && seconds > 0.0;
         has_figures.then(|| Figures {
             // Of several engines, one may bring in a run that began before the window did.
@@ -111,15 +111,16 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const START: Moment = Moment::from_micros(60_000_000);
 
     /// One engine that serves requests in the order of their arrival: each comes so long after the one before and takes so
     /// long. Gives the mean of the capacities that are told after each.
     fn capacity_of_queue(requests: impl IntoIterator<Item = (Duration, Duration)>) -> f64 {
-        let (mut throughput, start) = (Throughput::default(), Instant::now());
+        let (mut throughput, start) = (Throughput::default(), START);
         let (mut arrival, mut free) = (start, start);
         let mut told = Vec::new();
         for (pause, service) in requests {
-            arrival += pause;
+            arrival = arrival + pause;
             free = free.max(arrival) + service;
             throughput.ran(service, 1, free);
             throughput.computed(1, free);
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_the_last_whole_window() {
-        let (mut throughput, start) = (Throughput::default(), Instant::now());
+        let (mut throughput, start) = (Throughput::default(), START);
         for n in 1..=10 {
             assert_eq!(throughput.figures(start + n * 100 * MS), None);
             throughput.ran(25 * MS, 1, start + n * 100 * MS);
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_window_of_a_burst_ends_when_it_is_quiet_and_its_figures_expire() {
-        let (mut throughput, start) = (Throughput::default(), Instant::now());
+        let (mut throughput, start) = (Throughput::default(), START);
         throughput.ran(500 * MS, 1, start + 500 * MS);
         throughput.computed(30, start + 500 * MS);
         assert_eq!(throughput.figures(start + 1499 * MS), None);
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_window_without_requests_tells_nothing() {
-        let (mut throughput, start) = (Throughput::default(), Instant::now());
+        let (mut throughput, start) = (Throughput::default(), START);
         throughput.ran(3000 * MS, 1, start);
         assert_eq!(throughput.figures(start + 5000 * MS), None);
         throughput.computed(1, start + 5000 * MS);
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn runs_of_several_engines_count_by_their_share() {
-        let (mut throughput, start) = (Throughput::default(), Instant::now());
+        let (mut throughput, start) = (Throughput::default(), START);
         for n in 1..=10 {
             throughput.ran(100 * MS, 4, start + n * 100 * MS);
             throughput.computed(1, start + n * 100 * MS);
@@ -209,9 +210,9 @@ mod tests {
         fn utilization_is_a_share_and_figures_are_finite(
             events in prop::collection::vec((0_u64..5_000, 0_u64..5_000, 0_u32..5, 0_u32..5), 0..200),
         ) {
-            let (mut throughput, mut now) = (Throughput::default(), Instant::now());
+            let (mut throughput, mut now) = (Throughput::default(), START);
             for (pause, busy, engines, requests) in events {
-                now += Duration::from_millis(pause);
+                now = now + Duration::from_millis(pause);
                 throughput.ran(Duration::from_millis(busy), engines, now);
                 throughput.computed(requests, now);
                 if let Some(figures) = throughput.figures(now) {

@@ -1,10 +1,12 @@
-//! The clock of the balancing core.
+//! The time of the pure cores.
 
+use std::ops::Add;
 use std::time::Duration;
 
-/// A point in time: microseconds since some origin that all moments of one gateway, or of one simulation, share.
+/// A point in time: microseconds since some origin that all moments of one process, or of one simulation, share.
 ///
-/// Policies never read a clock. They are given moments, so that a simulation can run the same code on virtual time.
+/// Policies, budgets and what workers measure never read a clock. They are given moments, so that a simulation can run the
+/// same code on virtual time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
@@ -31,6 +33,20 @@ impl Moment {
     #[must_use]
     pub const fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(whole_micros(time)))
+    }
+
+    /// The moment so much earlier; the origin where that would lie before it.
+    #[must_use]
+    pub const fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_micros(time)))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        self.after(time)
     }
 }
 
