@@ -14,3 +14,7 @@ pub const ATTEMPTS: &str = "x-millrace-attempts";
 pub const LOAD_METRICS: &str = "endpoint-load-metrics";
 /// On errors whose body has no place for it: the error's code, by which a gateway knows its workers' refusals.
 pub const ERROR_CODE: &str = "x-millrace-error";
+/// A request that has it is answered with [`DECISION`].
+pub const DEBUG: &str = "x-millrace-debug";
+/// Why the gateway picked the worker, or each that it tried.
+pub const DECISION: &str = "x-millrace-decision";

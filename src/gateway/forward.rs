@@ -53,6 +53,8 @@ pub struct Forwarded {
     pub result: Result<Response<Body>, ApiError>,
     /// For the log line and the metrics.
     pub outcome: Outcome,
+    /// Why each worker was picked, where the request asked for that.
+    pub decisions: Vec<String>,
 }
 
 /// What came of one try.
@@ -65,7 +67,11 @@ struct Tried {
 impl Forwarded {
     /// The answer for the client, which tells who gave it and after how many tries.
     pub fn into_response(self) -> Response<Body> {
-        let Self { result, outcome } = self;
+        let Self {
+            result,
+            outcome,
+            decisions,
+        } = self;
         let answered_by = outcome.worker.as_deref().filter(|_| result.is_ok());
         let worker = answered_by.and_then(|id| HeaderValue::from_str(id).ok());
         let mut response = result.unwrap_or_else(IntoResponse::into_response);
@@ -75,6 +81,12 @@ impl Forwarded {
         }
         if outcome.attempts > 0 {
             told.insert(headers::ATTEMPTS, HeaderValue::from(outcome.attempts));
+        }
+        if !decisions.is_empty() {
+            let decisions = HeaderValue::try_from(decisions.join("; then "));
+            if let Ok(decisions) = decisions {
+                told.insert(headers::DECISION, decisions);
+            }
         }
         response.extensions_mut().insert(outcome);
         response
@@ -87,32 +99,41 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut retries = Retries::default();
+    let mut decisions = Vec::new();
     let mut next = pick(gateway, call, &tried);
     loop {
         let picked = match next {
             Ok(picked) => picked,
             Err(no_route) => {
                 let result = Err(refusal(no_route, &call.target));
-                return Forwarded { result, outcome };
+                return Forwarded {
+                    result,
+                    outcome,
+                    decisions,
+                };
             }
         };
         outcome.model = Some(Arc::clone(&picked.model));
         outcome.worker = Some(Arc::clone(&picked.endpoint.id));
         outcome.attempts += 1;
         let endpoint = Arc::clone(&picked.endpoint);
+        decisions.extend(picked.decision.clone());
         let Tried { verdict, answer } = try_once(gateway, call, picked).await;
-        let finished = |answer: Result<_, _>, mut outcome: Outcome| {
-            outcome.code = answer.is_ok().then_some(verdict.outcome);
-            let result = answer;
-            Forwarded { result, outcome }
+        let finished = |result: Result<_, _>, mut outcome: Outcome, decisions| {
+            outcome.code = result.is_ok().then_some(verdict.outcome);
+            Forwarded {
+                result,
+                outcome,
+                decisions,
+            }
         };
         let Some(reason) = verdict.retry else {
-            return finished(answer, outcome);
+            return finished(answer, outcome, decisions);
         };
         tried.push(endpoint);
         next = pick(gateway, call, &tried);
         if next.is_err() || !retries.may_go_on(gateway, reason, call.deadline).await {
-            return finished(answer, outcome);
+            return finished(answer, outcome, decisions);
         }
         gateway
             .metrics
@@ -127,6 +148,7 @@ fn pick(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picke
         model: &call.target.model,
         version: call.target.version.as_deref(),
         key: call.key,
+        is_explained: call.headers.contains_key(headers::DEBUG),
     };
     gateway.pool.snapshot().pick(question, tried, gateway.clock.now())
 }

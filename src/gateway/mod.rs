@@ -15,6 +15,7 @@ pub mod clock;
 pub mod discovery;
 pub mod endpoint;
 mod everyone;
+mod explain;
 pub mod forward;
 pub mod health;
 pub mod key;

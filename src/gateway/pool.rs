@@ -578,6 +578,7 @@ mod tests {
             model,
             version,
             key: None,
+            is_explained: false,
         };
         pool.snapshot().pick(question, tried, pool.clock.now())
     }

@@ -139,6 +139,7 @@ fn refused(error: ApiError) -> Forwarded {
     Forwarded {
         result: Err(error),
         outcome: Outcome::default(),
+        decisions: Vec::new(),
     }
 }
 

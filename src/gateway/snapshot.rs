@@ -87,6 +87,8 @@ pub struct Question<'a> {
     pub version: Option<&'a str>,
     /// What the request is to stay with, hashed.
     pub key: Option<u64>,
+    /// Whether to say why.
+    pub is_explained: bool,
 }
 
 /// Who takes a request.
@@ -102,6 +104,8 @@ pub struct Picked {
     pub circuit: Arc<Circuit>,
     /// Where its breaker is half open: the request is to show whether it can be closed.
     pub trial: Option<Trial>,
+    /// Why, where that was asked for.
+    pub decision: Option<String>,
 }
 
 /// Counts the first picks from one set over all its snapshots, so that a change does not start a cycle anew.
@@ -130,13 +134,23 @@ impl Snapshot {
         let (place, trial) = candidates
             .pick(question.key, tried, now)
             .ok_or(NoRoute::NoWorker)?;
+        let decision = question.is_explained.then(|| {
+            let why = candidates.explain_pick(place, question.key, now);
+            format!("{} -> {}: {why}", self.policy, place.endpoint.id)
+        });
         Ok(Picked {
             model: Arc::clone(&route.name),
             endpoint: Arc::clone(&place.endpoint),
             load: Arc::clone(&place.load),
             circuit: Arc::clone(&place.circuit),
             trial,
+            decision,
         })
+    }
+
+    /// Those of whom one would take such a request.
+    pub fn candidates(&self, question: Question<'_>) -> Result<&Candidates, NoRoute> {
+        Ok(self.find(question)?.1)
     }
 
     fn find(&self, question: Question<'_>) -> Result<(&ModelRoute, &Candidates), NoRoute> {
@@ -198,6 +212,12 @@ impl Candidates {
         &self.places
     }
 
+    /// Those whose breaker is half open.
+    #[must_use]
+    pub fn on_trial(&self) -> &[Place] {
+        &self.on_trial
+    }
+
     /// Over those of these places that are not ejected; over all of them where too few would be left.
     #[must_use]
     pub fn new(name: PolicyName, config: &BalancingConfig, served: Served, turns: Turns) -> Self {
@@ -220,6 +240,37 @@ impl Candidates {
             turns,
             slow_start: config.slow_start,
             slow_until: newest.after(config.slow_start),
+        }
+    }
+
+    /// Whom the policy of this name would pick now, as an index, and the figures of each candidate. Nobody's turn is taken.
+    #[must_use]
+    pub fn explain(
+        &self,
+        name: PolicyName,
+        config: &BalancingConfig,
+        key: Option<u64>,
+        now: Moment,
+    ) -> (Option<usize>, Vec<String>) {
+        let policy = balance::build(name, self.places.iter().map(Place::candidate).collect(), config);
+        let picked = policy.pick(Pick {
+            turn: self.turns.load(Ordering::Relaxed),
+            key,
+            avoid: &[],
+            now,
+            rng: &mut rand::rng(),
+        });
+        let indices = 0..self.places.len();
+        (
+            picked,
+            indices.map(|index| policy.explain(index, key, now)).collect(),
+        )
+    }
+
+    fn explain_pick(&self, place: &Place, key: Option<u64>, now: Moment) -> String {
+        match self.places.iter().position(|other| std::ptr::eq(other, place)) {
+            Some(index) => self.policy.explain(index, key, now),
+            None => "on trial after its ejection".to_owned(),
         }
     }
 

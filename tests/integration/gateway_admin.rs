@@ -293,3 +293,100 @@ async fn operators_present_their_token_where_one_is_set() {
     assert_eq!(config.assert_ok().json()["admin_token"], "hidden");
     gateway.client.predict().await.assert_ok();
 }
+
+#[tokio::test]
+async fn picks_are_explained_for_every_policy() {
+    let [a, b, c] = &FakeWorker::start_many().await;
+    let gateway = Setup::over(&[a, b, c])
+        .set("gateway.policy", "least_request")
+        .set("gateway.balancing.key", "header:x-user")
+        .start()
+        .await;
+    gateway
+        .admin
+        .put("/admin/workers/c", &json!({"drain": true}))
+        .await
+        .assert_ok();
+    for worker in [a, b] {
+        worker.hold();
+    }
+    let client = gateway.client.clone();
+    let held = tokio::spawn(async move { client.predict().await });
+    until("one waits", || a.inside() + b.inside() == 1).await;
+    let (busy, idle) = if a.inside() == 1 { (0, "b") } else { (1, "a") };
+    let question = json!({"model": "iris", "key": "ann"}).to_string();
+    let told = gateway
+        .admin
+        .post("/admin/explain", question)
+        .await
+        .assert_ok()
+        .json();
+    assert_eq!(told["policy"], "least_request");
+    let standing = |id: &str| {
+        told["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|worker| worker["worker"] == id)
+            .unwrap()
+    };
+    assert_eq!(standing("c")["why"], "an operator drained it");
+    assert_eq!(standing("a")["is_candidate"], true);
+    let policies = told["policies"].as_array().unwrap();
+    assert_eq!(policies.len(), 8);
+    for policy in policies {
+        assert!(
+            ["a", "b"].contains(&policy["picks"].as_str().unwrap()),
+            "{policy}"
+        );
+        assert_eq!(policy["candidates"].as_array().unwrap().len(), 2, "{policy}");
+        assert_eq!(policy["in_force"], policy["policy"] == "least_request");
+    }
+    let of = |name: &str| policies.iter().find(|policy| policy["policy"] == name).unwrap();
+    assert_eq!(of("least_request")["picks"], idle);
+    assert_eq!(
+        of("least_request")["candidates"][busy]["why"],
+        "1 in flight, with one more for a weight of 1: 2.00"
+    );
+    for worker in [a, b] {
+        worker.release();
+    }
+    held.await.unwrap().assert_ok();
+    gateway
+        .admin
+        .put("/admin/policy", &json!({"policy": "consistent_hash"}))
+        .await
+        .assert_ok();
+    let answer = gateway.client.predict_with("x-user", "ann").await;
+    assert_eq!(answer.assert_ok().worker(), of("consistent_hash")["picks"]);
+    let unknown = json!({"model": "nobody"}).to_string();
+    gateway
+        .admin
+        .post("/admin/explain", unknown)
+        .await
+        .assert_error(404, "model_not_found");
+}
+
+#[tokio::test]
+async fn an_answer_says_why_its_worker_was_picked_where_it_is_asked() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Setup::over(&[a, b])
+        .set("gateway.policy", "peak_ewma")
+        .start()
+        .await;
+    assert_eq!(gateway.client.predict().await.header("x-millrace-decision"), "");
+    let answer = gateway.client.predict_with("x-millrace-debug", "1").await;
+    let why = answer.header("x-millrace-decision");
+    assert!(
+        why.starts_with(&format!("peak_ewma -> {}: ", answer.worker())),
+        "{why}"
+    );
+    a.go_away().await;
+    b.go_away().await;
+    let answer = gateway.client.predict_with("x-millrace-debug", "1").await;
+    let why = answer.header("x-millrace-decision");
+    assert!(
+        why.contains("-> a: ") && why.contains("; then ") && why.contains("-> b: "),
+        "{why}"
+    );
+}

@@ -1,6 +1,6 @@
 //! The same key to the same endpoint.
 
-use super::{Candidate, Pick, Policy};
+use super::{Candidate, Moment, Pick, Policy};
 
 /// Gives each key its endpoint, by weighted rendezvous hashing (Thaler and Ravishankar 1998): every candidate has a
 /// score for the key, and the highest wins. Who joins or leaves moves only the keys that it wins or had; there is no
@@ -61,6 +61,21 @@ impl Policy for ConsistentHash {
             }
         }
         best_with_room.or(best).map(|(index, _)| index)
+    }
+
+    fn explain(&self, index: usize, key: Option<u64>, _: Moment) -> String {
+        let Some(key) = key else {
+            return "no key: anywhere".to_owned();
+        };
+        let total = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.load.in_flight())
+            .sum();
+        let candidate = &self.candidates[index];
+        let (score, in_flight) = (score(candidate, key), candidate.load.in_flight());
+        let limit = self.limit(candidate, total);
+        format!("a score of {score:.3} for the key; {in_flight} in flight of {limit:.0} that it may have")
     }
 }
 

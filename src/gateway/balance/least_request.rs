@@ -1,7 +1,7 @@
 //! Whoever has least to do.
 
 use super::cheapest::cheapest;
-use super::{Candidate, Pick, Policy};
+use super::{Candidate, Moment, Pick, Policy};
 
 /// Picks the candidate with the fewest requests in flight for its weight, ties at random. It is nginx's `least_conn`,
 /// HAProxy's `leastconn` and Envoy's `LEAST_REQUEST` with an active request bias of 1.
@@ -23,6 +23,10 @@ impl Policy for LeastRequest {
         cheapest(self.candidates.len(), pick.avoid, pick.rng, |index| {
             self.candidates[index].occupancy()
         })
+    }
+
+    fn explain(&self, index: usize, _: Option<u64>, _: Moment) -> String {
+        self.candidates[index].explain_occupancy()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use arc_swap::ArcSwap;
 
-use super::{Candidate, Pick, Policy, Weighted, weights as own_weights};
+use super::{Candidate, Moment, Pick, Policy, Weighted, weights as own_weights};
 
 /// Weights that differ less from those in force than by this share of them are left as they are: laying out a cycle is work.
 const TOLERANCE: f64 = 0.1;
@@ -46,6 +46,14 @@ impl Policy for Measured {
         let weights = measure(&self.candidates);
         if differ(&weights, &self.in_force.load().weights) {
             self.in_force.store(InForce::of(weights).into());
+        }
+    }
+
+    fn explain(&self, index: usize, key: Option<u64>, now: Moment) -> String {
+        let turns = self.in_force.load().schedule.explain(index, key, now);
+        match self.candidates[index].load.capacity() {
+            Some(capacity) => format!("{turns}, for {capacity:.0} requests/s that it can answer"),
+            None => format!("{turns}; it never said what it can do"),
         }
     }
 }

@@ -53,6 +53,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// What [`occupancy`](Self::occupancy) is made from, in words.
+    fn explain_occupancy(&self) -> String {
+        let (in_flight, weight, occupancy) = (self.load.in_flight(), self.weight, self.occupancy());
+        format!("{in_flight} in flight, with one more for a weight of {weight}: {occupancy:.2}")
+    }
+
     /// Requests that would be in flight there with one more, for its weight.
     fn occupancy(&self) -> f32 {
         (self.load.in_flight() + 1) as f32 / self.weight as f32
@@ -77,6 +83,9 @@ pub struct Pick<'a> {
 pub trait Policy: Debug + Send + Sync {
     /// The index of the candidate to use, or none where every candidate is to be avoided.
     fn pick(&self, pick: Pick<'_>) -> Option<usize>;
+
+    /// The figures that speak for or against one candidate, in words for people (in ASCII: they also go into a header).
+    fn explain(&self, index: usize, key: Option<u64>, now: Moment) -> String;
 
     /// Takes over what changes slowly. It is called about once a second, and not by requests.
     fn refresh(&self) {}
@@ -143,6 +152,16 @@ mod tests {
                         prop_assert!(!avoid.contains(&index), "{:?} picked {}", policy, index);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_policy_gives_figures_that_fit_into_a_header() {
+        for policy in policies(&[(1, 0), (3, 2)]) {
+            for index in 0..2 {
+                let figures = policy.explain(index, Some(7), Moment::default());
+                assert!(!figures.is_empty() && figures.is_ascii(), "{policy:?}: {figures}");
             }
         }
     }

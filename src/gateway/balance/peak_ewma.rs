@@ -40,6 +40,20 @@ impl Policy for PeakEwma {
         let Pick { avoid, now, rng, .. } = pick;
         cheapest(self.candidates.len(), avoid, rng, |index| self.cost(index, now))
     }
+
+    fn explain(&self, index: usize, _: Option<u64>, now: Moment) -> String {
+        let Candidate { load, weight, .. } = &self.candidates[index];
+        let in_flight = load.in_flight();
+        match load.expected_micros(now, self.decay) {
+            Some(micros) => {
+                let (latency, cost) = (micros / 1e3, micros / 1e3 / *weight as f32);
+                format!(
+                    "{latency:.2} ms expected with {in_flight} in flight, for a weight of {weight}: {cost:.2}"
+                )
+            }
+            None => format!("nothing is known of it, and {in_flight} in flight are to tell"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::cheapest::{nth_open, open};
-use super::{Candidate, Pick, Policy};
+use super::{Candidate, Moment, Pick, Policy};
 
 /// Draws two *distinct* candidates and picks the one with fewer requests in flight for its weight. That nearly matches
 /// looking at all of them, and many gateways that do so do not all rush to the same one (Mitzenmacher 2001). Drawn with
@@ -34,6 +34,10 @@ impl Policy for PowerOfTwo {
         let [first, second] = [first, second].map(|drawn| nth_open(drawn, pick.avoid));
         let is_second_better = self.candidates[second].occupancy() < self.candidates[first].occupancy();
         Some(if is_second_better { second } else { first })
+    }
+
+    fn explain(&self, index: usize, _: Option<u64>, _: Moment) -> String {
+        self.candidates[index].explain_occupancy()
     }
 }
 

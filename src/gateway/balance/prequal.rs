@@ -108,6 +108,24 @@ impl Policy for Prequal {
         };
         equals.clone().nth(nth).map(|view| view.index)
     }
+
+    fn explain(&self, index: usize, _: Option<u64>, now: Moment) -> String {
+        let mut views = [View::default(); POOL];
+        let drawn = self.candidates.len().min(POOL);
+        for (other, view) in views.iter_mut().take(drawn).enumerate() {
+            *view = self.view(other, now);
+        }
+        let bound = hot_above(&views[..drawn], self.hot_quantile).unwrap_or_default();
+        let View {
+            occupancy, latency, ..
+        } = self.view(index, now);
+        let heat = if occupancy > bound { "hot" } else { "cold" };
+        let expected = match latency {
+            0.0 | f32::MAX => "no latency known".to_owned(),
+            micros => format!("{:.2} ms expected", micros / 1e3),
+        };
+        format!("{heat}: {occupancy:.2} in flight for its weight, and hot above {bound:.2}; {expected}")
+    }
 }
 
 /// The occupancy above which one is hot: the lower `quantile` of all, so that some are always cold.

@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::cheapest::{nth_open, open};
-use super::{Pick, Policy};
+use super::{Moment, Pick, Policy};
 
 /// Draws uniformly, whatever was drawn before; needs no shared state at all.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ impl Policy for Random {
     fn pick(&self, pick: Pick<'_>) -> Option<usize> {
         let open = open(self.candidates, pick.avoid);
         (open > 0).then(|| nth_open(pick.rng.random_range(0..open), pick.avoid))
+    }
+
+    fn explain(&self, _: usize, _: Option<u64>, _: Moment) -> String {
+        format!("a chance of 1 in {}", self.candidates)
     }
 }
 

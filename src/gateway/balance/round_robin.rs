@@ -1,6 +1,6 @@
 //! One after the other.
 
-use super::{Pick, Policy};
+use super::{Moment, Pick, Policy};
 
 /// Gives every candidate its turn; counts never differ by more than one.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ impl Policy for RoundRobin {
         in_order
             .map(|index| index as usize)
             .find(|index| !pick.avoid.contains(index))
+    }
+
+    fn explain(&self, _: usize, _: Option<u64>, _: Moment) -> String {
+        format!("every {}th turn", self.candidates)
     }
 }
 

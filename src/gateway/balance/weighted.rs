@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Pick, Policy};
+use super::{Moment, Pick, Policy};
 
 /// The longest cycle that is laid out. Weights whose cycle is longer are scaled down to it, each keeping 1 at least.
 const MAX_CYCLE: u64 = 1 << 16;
@@ -39,6 +39,15 @@ impl Policy for Weighted {
         in_order
             .map(|&index| index as usize)
             .find(|index| !pick.avoid.contains(index))
+    }
+
+    fn explain(&self, index: usize, _: Option<u64>, _: Moment) -> String {
+        let own = self
+            .cycle
+            .iter()
+            .filter(|&&other| other as usize == index)
+            .count();
+        format!("{own} of {} turns", self.cycle.len())
     }
 }
 

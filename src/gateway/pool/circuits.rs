@@ -245,6 +245,7 @@ mod tests {
                         model: "iris",
                         version: None,
                         key: None,
+                        is_explained: false,
                     };
                     let Ok(picked) = pool.snapshot().pick(question, &[], pool.clock.now()) else {
                         return;

@@ -1,0 +1,171 @@
+//! Whom each policy would pick for a request now, and why: `POST /admin/explain`.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Gateway;
+use super::balance::hash;
+use super::forward::refusal;
+use super::health::judge::Health;
+use super::pool::Member;
+use super::snapshot::{Candidates, Place, Question};
+use super::target::Target;
+use crate::api::error::ApiError;
+use crate::api::models::VersionState;
+use crate::config::{HashKey, PolicyName};
+use crate::http::body;
+use crate::http::reply;
+
+/// The request that is to be explained.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    model: String,
+    version: Option<String>,
+    /// What the header or the field that `consistent_hash` goes by holds, or the client's address.
+    key: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Explanation {
+    generation: u64,
+    policy: &'static str,
+    workers: Vec<Standing>,
+    policies: Vec<Choice>,
+}
+
+/// Whether a worker is in question at all.
+#[derive(Serialize)]
+struct Standing {
+    worker: String,
+    is_candidate: bool,
+    why: String,
+}
+
+/// What one policy makes of it.
+#[derive(Serialize)]
+struct Choice {
+    policy: &'static str,
+    in_force: bool,
+    picks: Option<String>,
+    candidates: Vec<Figures>,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    worker: String,
+    why: String,
+}
+
+/// `POST /admin/explain`
+pub(super) async fn explain(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let asked: Asked = body::read_small_json(request).await?;
+    let settings = gateway.settings();
+    let key = asked
+        .key
+        .as_ref()
+        .map(|key| hash_of(key, &settings.balancing.key));
+    let target = Target {
+        model: asked.model,
+        version: asked.version,
+    };
+    let question = Question {
+        model: &target.model,
+        version: target.version.as_deref(),
+        key,
+        is_explained: true,
+    };
+    let members = gateway.pool.members();
+    let (snapshot, now) = (gateway.pool.snapshot(), gateway.clock.now());
+    let candidates = snapshot
+        .candidates(question)
+        .map_err(|no_route| refusal(no_route, &target))?;
+    let choice = |name: PolicyName| {
+        let (picked, figures) = candidates.explain(name, &settings.balancing, key, now);
+        let worker = |place: &Place| place.endpoint.id.to_string();
+        let pairs = candidates.places().iter().zip(figures);
+        Choice {
+            policy: name.as_str(),
+            in_force: name == snapshot.policy,
+            picks: picked
+                .and_then(|index| candidates.places().get(index))
+                .map(worker),
+            candidates: pairs
+                .map(|(place, why)| Figures {
+                    worker: worker(place),
+                    why,
+                })
+                .collect(),
+        }
+    };
+    Ok(reply::json(&Explanation {
+        generation: snapshot.generation,
+        policy: snapshot.policy.as_str(),
+        workers: members
+            .iter()
+            .map(|member| Standing::of(member, candidates, &target))
+            .collect(),
+        policies: PolicyName::ALL.map(choice).into(),
+    }))
+}
+
+/// As [`key_of`](super::key::key_of) hashes it: a field as it is written in JSON, the others as they are.
+fn hash_of(key: &Value, by: &HashKey) -> u64 {
+    match (by, key) {
+        (HashKey::Client | HashKey::Header(_), Value::String(text)) => hash(text.as_bytes()),
+        _ => hash(key.to_string().as_bytes()),
+    }
+}
+
+impl Standing {
+    fn of(member: &Member, candidates: &Candidates, target: &Target) -> Self {
+        let is_its = |place: &Place| Arc::ptr_eq(&place.endpoint, &member.endpoint);
+        let is_candidate = candidates.places().iter().any(is_its);
+        Self {
+            worker: member.endpoint.id.to_string(),
+            is_candidate,
+            why: if is_candidate {
+                "it takes requests and has the model ready".to_owned()
+            } else if candidates.on_trial().iter().any(is_its) {
+                "its circuit for the model is half open: the next request is its trial".to_owned()
+            } else {
+                why_not(member, target)
+            },
+        }
+    }
+}
+
+/// Why a member is no candidate.
+fn why_not(member: &Member, target: &Target) -> String {
+    let reason = member.reason.as_deref().unwrap_or("no answer yet");
+    match member.health {
+        _ if member.is_drained => "an operator drained it".to_owned(),
+        _ if member.weight == 0 => "its weight is 0".to_owned(),
+        Health::Unknown => format!("it was never seen well: {reason}"),
+        Health::Down { .. } => format!("it is down: {reason}"),
+        Health::Up { .. } if has_ready(member, target) => {
+            "it is ejected for the model (GET /admin/workers says until when)".to_owned()
+        }
+        Health::Up { .. } => "it does not have the model, or the version, ready".to_owned(),
+    }
+}
+
+fn has_ready(member: &Member, target: &Target) -> bool {
+    let mut models = member.models.models.iter();
+    models
+        .find(|model| model.name == target.model)
+        .is_some_and(|model| {
+            let wanted = target.version.as_ref();
+            let wanted = wanted.map(|version| model.labels.get(version).unwrap_or(version));
+            model.versions.iter().any(|version| {
+                version.state == VersionState::Ready && wanted.is_none_or(|wanted| version.version == *wanted)
+            })
+        })
+}
