@@ -43,8 +43,8 @@ pub(super) fn nth_open(n: usize, avoid: &[usize]) -> usize {
         .fold(n, |index, &avoided| index + usize::from(avoided <= index))
 }
 
-/// Draws once, however many equals there are.
-fn least(
+/// The one of these with the least cost; of equals, one at random. Draws once, however many equals there are.
+pub(super) fn least(
     indices: impl Iterator<Item = usize>,
     rng: &mut dyn Rng,
     cost: impl Fn(usize) -> f32,

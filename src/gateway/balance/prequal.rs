@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::cheapest::{nth_open, open};
+use super::cheapest::{least, nth_open, open};
 use super::load::SignalLimits;
 use super::{Candidate, Moment, Pick, Policy};
 
@@ -96,17 +96,15 @@ impl Policy for Prequal {
         let drawn = self.drawn(pick.avoid, pick.rng, pick.now, &mut views);
         let views = &views[..drawn];
         let bound = hot_above(views, self.hot_quantile)?;
-        let cold = views.iter().filter(|view| view.occupancy <= bound);
-        let least = cold
-            .clone()
-            .map(|view| view.latency)
-            .fold(f32::INFINITY, f32::min);
-        let equals = cold.filter(|view| view.latency <= least);
-        let nth = match equals.clone().count() {
-            0 | 1 => 0,
-            count => pick.rng.random_range(0..count),
+        // A hot one costs more than any cold one, of which there always are some.
+        let cost = |nth: usize| {
+            if views[nth].occupancy <= bound {
+                views[nth].latency
+            } else {
+                f32::INFINITY
+            }
         };
-        equals.clone().nth(nth).map(|view| view.index)
+        least(0..drawn, pick.rng, cost).map(|nth| views[nth].index)
     }
 
     fn explain(&self, index: usize, _: Option<u64>, now: Moment) -> String {
@@ -131,13 +129,14 @@ impl Policy for Prequal {
 /// The occupancy above which one is hot: the lower `quantile` of all, so that some are always cold.
 fn hot_above(views: &[View], quantile: f64) -> Option<f32> {
     let last = views.len().checked_sub(1)?;
-    let mut occupancies = [0.0; POOL];
+    // Of numbers that are not negative, the bits are in the order of the numbers, and quicker to compare.
+    let mut occupancies = [0; POOL];
     for (occupancy, view) in occupancies.iter_mut().zip(views) {
-        *occupancy = view.occupancy;
+        *occupancy = view.occupancy.to_bits();
     }
     let rank = (quantile * last as f64) as usize;
-    let (_, bound, _) = occupancies[..=last].select_nth_unstable_by(rank.min(last), f32::total_cmp);
-    Some(*bound)
+    let (_, bound, _) = occupancies[..=last].select_nth_unstable(rank.min(last));
+    Some(f32::from_bits(*bound))
 }
 
 #[cfg(test)]
