@@ -28,7 +28,7 @@ impl Policy for RoundRobin {
     }
 
     fn explain(&self, _: usize, _: Option<u64>, _: Moment) -> String {
-        format!("every {}th turn", self.candidates)
+        format!("1 of {} turns", self.candidates)
     }
 }
 
