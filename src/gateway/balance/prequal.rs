@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use super::cheapest::{least, nth_open, open};
-use super::load::SignalLimits;
+use super::load::{SignalLimits, Told};
 use super::{Candidate, Moment, Pick, Policy};
 
 /// Candidates that are compared for one pick: all of a small set, as many drawn ones of a larger.
@@ -36,10 +36,11 @@ pub struct Prequal {
 #[derive(Clone, Copy, Default)]
 struct View {
     index: usize,
+    /// Its own recent word.
+    told: Option<Told>,
+    in_flight: u32,
     /// Requests in flight for its weight.
     occupancy: f32,
-    /// Microseconds that a request is expected to take.
-    latency: f32,
 }
 
 impl Prequal {
@@ -58,20 +59,30 @@ impl Prequal {
         let Candidate { load, weight, .. } = &self.candidates[index];
         let told = load.signal(now, &SIGNAL_LIMITS);
         let in_flight = told.map_or_else(|| load.in_flight(), |told| told.in_flight + told.uses);
+        View {
+            index,
+            told,
+            in_flight,
+            occupancy: in_flight as f32 / *weight as f32,
+        }
+    }
+
+    /// Microseconds that a request is expected to take there, where anything is known.
+    fn latency(&self, view: &View, now: Moment) -> Option<f32> {
+        let load = &self.candidates[view.index].load;
         // A worker that only fails knows no latency; what its failures cost, it does not say.
-        let by_its_word = told.and_then(|told| {
+        let by_its_word = view.told.and_then(|told| {
             let since_then = (told.in_flight + told.uses + 1) as f32 / (told.in_flight + 1) as f32;
             let latency = told.latency_micros? as f32 * since_then;
             Some(latency.max(load.trouble_micros(now, self.decay)))
         });
-        let latency = by_its_word.or_else(|| load.expected_micros(now, self.decay));
-        // Who never answered gets one request, and no more until it does.
-        let unknown = if in_flight == 0 { 0.0 } else { f32::MAX };
-        View {
-            index,
-            occupancy: in_flight as f32 / *weight as f32,
-            latency: latency.unwrap_or(unknown),
-        }
+        by_its_word.or_else(|| load.expected_micros(now, self.decay))
+    }
+
+    /// What speaks against a cold one. Who never answered gets one request, and no more until it does.
+    fn cost(&self, view: &View, now: Moment) -> f32 {
+        let unknown = if view.in_flight == 0 { 0.0 } else { f32::MAX };
+        self.latency(view, now).unwrap_or(unknown)
     }
 
     fn drawn(&self, avoid: &[usize], rng: &mut dyn Rng, now: Moment, views: &mut [View; POOL]) -> usize {
@@ -98,8 +109,9 @@ impl Policy for Prequal {
         let bound = hot_above(views, self.hot_quantile)?;
         // A hot one costs more than any cold one, of which there always are some.
         let cost = |nth: usize| {
-            if views[nth].occupancy <= bound {
-                views[nth].latency
+            let view = &views[nth];
+            if view.occupancy <= bound {
+                self.cost(view, pick.now)
             } else {
                 f32::INFINITY
             }
@@ -114,13 +126,12 @@ impl Policy for Prequal {
             *view = self.view(other, now);
         }
         let bound = hot_above(&views[..drawn], self.hot_quantile).unwrap_or_default();
-        let View {
-            occupancy, latency, ..
-        } = self.view(index, now);
+        let view = self.view(index, now);
+        let occupancy = view.occupancy;
         let heat = if occupancy > bound { "hot" } else { "cold" };
-        let expected = match latency {
-            0.0 | f32::MAX => "no latency known".to_owned(),
-            micros => format!("{:.2} ms expected", micros / 1e3),
+        let expected = match self.latency(&view, now) {
+            None => "no latency known".to_owned(),
+            Some(micros) => format!("{:.2} ms expected", micros / 1e3),
         };
         format!("{heat}: {occupancy:.2} in flight for its weight, and hot above {bound:.2}; {expected}")
     }
