@@ -236,6 +236,14 @@ struct WorkerChange {
     drain: Option<bool>,
 }
 
+/// What operators can change of a worker, as the log shows it.
+fn standing(gateway: &Gateway, id: &str) -> Option<String> {
+    let members = gateway.pool.members();
+    let member = members.iter().find(|member| *member.endpoint.id == *id)?;
+    let drained = if member.is_drained { ", drained" } else { "" };
+    Some(format!("weight {}{drained}", member.weight))
+}
+
 /// `PUT /admin/workers/{id}`
 pub async fn change_worker(
     State(gateway): State<Arc<Gateway>>,
@@ -248,6 +256,7 @@ pub async fn change_worker(
         let message = format!("weight takes a whole number from 0 to {MAX_WEIGHT}");
         return Err(ApiError::invalid_input(message));
     }
+    let before = standing(&gateway, &id);
     if let Some(weight) = change.weight {
         gateway
             .pool
@@ -260,7 +269,8 @@ pub async fn change_worker(
             .set_drained(&id, drain)
             .map_err(|error| refused(&error))?;
     }
-    tracing::info!(worker = id, ?change, by = "admin", "a worker was changed");
+    let after = standing(&gateway, &id);
+    tracing::info!(worker = id, before, after, by = "admin", "a worker was changed");
     Ok(workers(State(gateway)).await)
 }
 
