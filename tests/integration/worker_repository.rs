@@ -72,6 +72,15 @@ impl TestWorker {
         .await
     }
 
+    /// Waits until no metric bears the label: what is gone is out of sight at once, its metrics stay until its threads ended.
+    async fn until_nothing_is_counted_of(&self, label: &str) {
+        until_some(&format!("nothing is counted of {label}"), async || {
+            let metrics = self.client.get("/metrics").await.assert_ok().text();
+            (!metrics.contains(label)).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until a version of model m has a reason why its files could not be loaded; the version's entry.
     async fn until_reason(&self, version: &str) -> Value {
         until_some("a reason is shown", async || {
@@ -181,11 +190,8 @@ async fn versions_come_change_break_and_go_and_no_request_fails() {
     hammer.end().await;
     let ready = r#"millrace_worker_model_state{model="m",state="ready",version="3"}"#;
     assert_eq!(worker.metric(ready).await, 1.0);
-    let metrics = worker.client.get("/metrics").await.text();
-    assert!(
-        !metrics.contains(r#"version="1""#) && !metrics.contains(r#"version="2""#),
-        "{metrics}"
-    );
+    worker.until_nothing_is_counted_of(r#"version="1""#).await;
+    worker.until_nothing_is_counted_of(r#"version="2""#).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,8 +280,7 @@ async fn polling_finds_what_nobody_tells() {
     .await;
     let models = worker.client.get("/models").await.assert_ok().json();
     assert_eq!(models, json!({"models": []}));
-    let metrics = worker.client.get("/metrics").await.text();
-    assert!(!metrics.contains(r#"model="m""#), "{metrics}");
+    worker.until_nothing_is_counted_of(r#"model="m""#).await;
 }
 
 #[tokio::test]
