@@ -16,14 +16,12 @@ use super::Gateway;
 use super::answer::Answer;
 use super::client::SendError;
 use super::endpoint::{Endpoint, InFlight};
-use super::pool::Pool;
 use super::retry::{MAX_FREE, Reason, backoff};
 use super::snapshot::{NoRoute, Picked, Question};
 use super::target::Target;
 use super::verdict::{Latency, Verdict};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
-use crate::config::GatewayConfig;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 
@@ -102,7 +100,7 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     let mut decisions = Vec::new();
     let mut next = pick(gateway, call, &tried);
     loop {
-        let picked = match next {
+        let mut picked = match next {
             Ok(picked) => picked,
             Err(no_route) => {
                 let result = Err(refusal(no_route, &call.target));
@@ -117,7 +115,7 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
         outcome.worker = Some(Arc::clone(&picked.endpoint.id));
         outcome.attempts += 1;
         let endpoint = Arc::clone(&picked.endpoint);
-        decisions.extend(picked.decision.clone());
+        decisions.extend(picked.decision.take());
         let Tried { verdict, answer } = try_once(gateway, call, picked).await;
         let finished = |result: Result<_, _>, mut outcome: Outcome, decisions| {
             outcome.code = result.is_ok().then_some(verdict.outcome);
@@ -208,8 +206,8 @@ fn shortened(name: &str) -> String {
 }
 
 async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
-    let settings = gateway.settings();
-    let mut guard = InFlight::begin(picked, gateway.clock, settings.balancing.decay);
+    let decay = gateway.settings().balancing.decay;
+    let mut guard = InFlight::begin(picked, gateway.clock, decay);
     let answering = async {
         let response = gateway.client.send(request_to(guard.endpoint(), call)).await?;
         Answer::take_in(response).await
@@ -217,31 +215,26 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
     match timeout_at(call.deadline.0, answering).await {
         Err(_) => {
             let verdict = Verdict::OUT_OF_TIME;
-            guard.endpoint().metrics.count(verdict.outcome);
-            mark(&gateway.pool, &settings, call, &verdict, &guard);
+            note(gateway, call, &verdict, &mut guard, None);
             let answer = Err(Deadline::exceeded("a worker was at it"));
             Tried { verdict, answer }
         }
         Ok(Err(error)) => {
             let verdict = Verdict::of_send_error(&error);
-            mark(&gateway.pool, &settings, call, &verdict, &guard);
-            note(gateway, &verdict, &mut guard, None, || error.to_string());
+            note(gateway, call, &verdict, &mut guard, None);
+            blame(gateway, &verdict, guard.endpoint(), || error.to_string());
             let answer = Err(no_answer(guard.endpoint(), &error));
             Tried { verdict, answer }
         }
         Ok(Ok(answer)) => {
             let status = answer.parts.status;
             let code = answer.error_code();
-            let mut verdict = Verdict::of_answer(status, code);
-            // Only predictions tell how long predictions take.
-            if call.method == Method::GET && verdict.latency == Latency::Measured {
-                verdict.latency = Latency::Unknown;
-            }
-            mark(&gateway.pool, &settings, call, &verdict, &guard);
+            let verdict = Verdict::of_answer(status, code);
             if let Some(report) = &answer.report {
                 guard.report(report);
             }
-            note(gateway, &verdict, &mut guard, answer.retry_after(), || {
+            note(gateway, call, &verdict, &mut guard, answer.retry_after());
+            blame(gateway, &verdict, guard.endpoint(), || {
                 format!("it answered with status {status}")
             });
             let answer = match code {
@@ -253,42 +246,42 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
     }
 }
 
-/// Takes in what a try says of whether the worker can serve the model. Only predictions tell that.
-fn mark(pool: &Pool, settings: &GatewayConfig, call: &Call, verdict: &Verdict, guard: &InFlight) {
-    if call.method == Method::GET {
-        return;
-    }
-    if let Some(mark) = verdict.mark(guard.elapsed(), settings.deadline) {
-        pool.take_mark(guard.picked(), mark, &settings.breaker);
-    }
-}
-
-/// Takes in what a try says of the worker.
+/// Takes in what a try says of the worker: what came of it, how long it takes, and whether it can serve the model. Only
+/// predictions tell how predictions fare.
 fn note(
     gateway: &Gateway,
+    call: &Call,
     verdict: &Verdict,
     guard: &mut InFlight,
     retry_after: Option<Duration>,
-    problem: impl FnOnce() -> String,
 ) {
-    let endpoint = Arc::clone(guard.endpoint());
-    endpoint.metrics.count(verdict.outcome);
+    let settings = gateway.settings();
+    let is_prediction = call.method != Method::GET;
+    guard.endpoint().metrics.count(verdict.outcome);
+    let mark = verdict.mark(guard.elapsed(), settings.deadline);
+    if let Some(mark) = mark.filter(|_| is_prediction) {
+        gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+    }
     match verdict.latency {
-        Latency::Measured => guard.answered(),
-        Latency::Unknown => guard.says_nothing(),
+        Latency::Measured if is_prediction => guard.answered(),
+        Latency::Measured | Latency::Unknown => guard.says_nothing(),
         Latency::AtLeast => {}
         Latency::Penalty => {
-            let penalty = gateway.settings().balancing.failure_penalty;
+            let penalty = settings.balancing.failure_penalty;
             guard.failed(retry_after.unwrap_or_default().max(penalty));
         }
     }
+}
+
+/// Takes in what a try that failed says of the worker's health.
+fn blame(gateway: &Gateway, verdict: &Verdict, endpoint: &Arc<Endpoint>, problem: impl FnOnce() -> String) {
     if verdict.retry.is_none() {
         return;
     }
     let problem = problem();
     tracing::debug!(worker = %endpoint.id, problem, outcome = verdict.outcome, "a try failed");
     if let Some(observation) = verdict.health {
-        gateway.pool.observe_bad(&endpoint, observation, problem);
+        gateway.pool.observe_bad(endpoint, observation, problem);
     }
     endpoint.probe_now.notify_one();
 }
