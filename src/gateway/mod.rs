@@ -1,13 +1,15 @@
 //! The front process: takes requests, picks a worker for each, and sees it through.
 //!
 //! The way of a request: [`router`] → [`predict`] ([`admission`], deadline, body, [`target`]) → [`forward`] (picks from
-//! the [`snapshot`], holds an [`endpoint`] guard, sends by the [`client`], judges the answer, [`retry`]) → the client.
+//! the [`snapshot`], tries by an [`attempt`] that holds an [`endpoint`] guard, sends by the [`client`] and judges the answer,
+//! [`retry`]) → the client.
 //! Beside it run the probes ([`health`]), which keep the [`pool`] true, the [`discovery`] of workers, the [`admin`]
 //! listener and the [`reload`] of the configuration.
 
 pub mod admin;
 pub mod admission;
 mod answer;
+mod attempt;
 pub mod balance;
 pub mod circuit;
 pub mod client;

@@ -1,0 +1,140 @@
+//! One try of a request: sends it to the worker that was picked, waits for the answer, and takes in what that says of the
+//! worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::time::{Instant, timeout_at};
+
+use super::Gateway;
+use super::answer::Answer;
+use super::client::SendError;
+use super::endpoint::{Endpoint, InFlight};
+use super::forward::Call;
+use super::snapshot::Picked;
+use super::verdict::{Latency, Verdict};
+use crate::api::error::{ApiError, ErrorCode};
+use crate::api::headers;
+use crate::http::deadline::Deadline;
+
+/// What came of one try.
+pub(super) struct Tried {
+    pub(super) verdict: Verdict,
+    /// What the client gets if this is the last try.
+    pub(super) answer: Result<Response<Body>, ApiError>,
+}
+
+/// Sends `call` to the worker that was picked for it.
+pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
+    let decay = gateway.settings().balancing.decay;
+    let mut guard = InFlight::begin(picked, gateway.clock, decay);
+    let answering = async {
+        let response = gateway.client.send(request_to(guard.endpoint(), call)).await?;
+        Answer::take_in(response).await
+    };
+    match timeout_at(call.deadline.0, answering).await {
+        Err(_) => {
+            let verdict = Verdict::OUT_OF_TIME;
+            note(gateway, call, &verdict, &mut guard, None);
+            let answer = Err(Deadline::exceeded("a worker was at it"));
+            Tried { verdict, answer }
+        }
+        Ok(Err(error)) => {
+            let verdict = Verdict::of_send_error(&error);
+            note(gateway, call, &verdict, &mut guard, None);
+            blame(gateway, &verdict, guard.endpoint(), || error.to_string());
+            let answer = Err(no_answer(guard.endpoint(), &error));
+            Tried { verdict, answer }
+        }
+        Ok(Ok(answer)) => {
+            let status = answer.parts.status;
+            let code = answer.error_code();
+            let verdict = Verdict::of_answer(status, code);
+            if let Some(report) = &answer.report {
+                guard.report(report);
+            }
+            note(gateway, call, &verdict, &mut guard, answer.retry_after());
+            blame(gateway, &verdict, guard.endpoint(), || {
+                format!("it answered with status {status}")
+            });
+            let answer = match code {
+                None if !status.is_success() => Err(not_ours(guard.endpoint(), status)),
+                _ => Ok(answer.into_response(guard, call.deadline)),
+            };
+            Tried { verdict, answer }
+        }
+    }
+}
+
+/// Takes in what a try says of the worker: what came of it, how long it takes, and whether it can serve the model. Only
+/// predictions tell how predictions fare.
+fn note(
+    gateway: &Gateway,
+    call: &Call,
+    verdict: &Verdict,
+    guard: &mut InFlight,
+    retry_after: Option<Duration>,
+) {
+    let settings = gateway.settings();
+    let is_prediction = call.method != Method::GET;
+    guard.endpoint().metrics.count(verdict.outcome);
+    let mark = verdict.mark(guard.elapsed(), settings.deadline);
+    if let Some(mark) = mark.filter(|_| is_prediction) {
+        gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+    }
+    match verdict.latency {
+        Latency::Measured if is_prediction => guard.answered(),
+        Latency::Measured | Latency::Unknown => guard.says_nothing(),
+        Latency::AtLeast => {}
+        Latency::Penalty => {
+            let penalty = settings.balancing.failure_penalty;
+            guard.failed(retry_after.unwrap_or_default().max(penalty));
+        }
+    }
+}
+
+/// Takes in what a try that failed says of the worker's health.
+fn blame(gateway: &Gateway, verdict: &Verdict, endpoint: &Arc<Endpoint>, problem: impl FnOnce() -> String) {
+    if verdict.retry.is_none() {
+        return;
+    }
+    let problem = problem();
+    tracing::debug!(worker = %endpoint.id, problem, outcome = verdict.outcome, "a try failed");
+    if let Some(observation) = verdict.health {
+        gateway.pool.observe_bad(endpoint, observation, problem);
+    }
+    endpoint.probe_now.notify_one();
+}
+
+/// What the client is told where the answer came from no worker of ours.
+fn not_ours(endpoint: &Endpoint, status: StatusCode) -> ApiError {
+    if status.is_client_error() {
+        return ApiError::invalid_input(format!("the worker refused the request with status {status}"));
+    }
+    let worker = &endpoint.id;
+    let message = format!("worker {worker} gave an answer that is none, and no other could be tried");
+    ApiError::new(ErrorCode::UpstreamFailed, message)
+}
+
+/// What the client is told where there was no answer.
+fn no_answer(endpoint: &Endpoint, error: &SendError) -> ApiError {
+    let code = match error {
+        SendError::NotConnected(_) => ErrorCode::NoWorker,
+        SendError::OutOfDescriptors => ErrorCode::Overloaded,
+        SendError::BrokenOff(_) => ErrorCode::UpstreamFailed,
+    };
+    let worker = &endpoint.id;
+    let message = format!("worker {worker} gave no answer, and no other could be tried");
+    ApiError::new(code, message)
+}
+
+fn request_to(endpoint: &Endpoint, call: &Call) -> Request<Full<Bytes>> {
+    let mut passed = call.headers.clone();
+    let left = call.deadline.remaining_header(Instant::now());
+    passed.insert(headers::REQUEST_TIMEOUT_MS, left);
+    endpoint.request(call.method.clone(), call.path.clone(), passed, call.body.clone())
+}
