@@ -38,6 +38,16 @@ pub struct ModelEntry {
     pub labels: BTreeMap<String, String>,
 }
 
+impl ModelEntry {
+    /// Whether it has this version ready, by its number or a label; any version where none is named.
+    #[must_use]
+    pub fn has_ready(&self, version: Option<&str>) -> bool {
+        let wanted = version.map(|version| self.labels.get(version).map_or(version, String::as_str));
+        let mut ready = self.versions.iter().filter(|version| version.is_ready());
+        ready.any(|ready| wanted.is_none_or(|wanted| ready.version == wanted))
+    }
+}
+
 /// One version of a [`ModelEntry`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionEntry {
@@ -51,6 +61,14 @@ pub struct VersionEntry {
     /// Why its files could not be loaded. A version that is ready all the same answers from the files before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl VersionEntry {
+    /// Whether it answers predictions.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state == VersionState::Ready
+    }
 }
 
 /// The life of a version.
@@ -128,5 +146,38 @@ impl TensorEntry {
             datatype: spec.datatype.to_string(),
             shape,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_ready_by_its_number_or_a_label() {
+        let version = |number: &str, state| VersionEntry {
+            version: number.to_owned(),
+            state,
+            engine: None,
+            reason: None,
+        };
+        let label = |name: &str, number: &str| (name.to_owned(), number.to_owned());
+        let mut model = ModelEntry {
+            name: "iris".to_owned(),
+            task: None,
+            versions: vec![
+                version("1", VersionState::Ready),
+                version("2", VersionState::Failed),
+            ],
+            labels: [label("stable", "1"), label("next", "2"), label("gone", "3")].into(),
+        };
+        for ready in [None, Some("1"), Some("stable")] {
+            assert!(model.has_ready(ready), "{ready:?}");
+        }
+        for other in ["2", "3", "next", "gone", "unknown"] {
+            assert!(!model.has_ready(Some(other)), "{other}");
+        }
+        model.versions.remove(0);
+        assert!(!model.has_ready(None));
     }
 }

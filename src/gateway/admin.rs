@@ -15,7 +15,6 @@ use super::endpoint::Known;
 use super::health::judge::Health;
 use super::pool::{Member, PoolError};
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::models::{VersionEntry, VersionState};
 use crate::config::{GatewayConfig, MAX_WEIGHT, PolicyName};
 use crate::http::body;
 use crate::http::reply::{self, unreadable_path};
@@ -155,15 +154,11 @@ impl Worker {
                 .models
                 .models
                 .iter()
-                .filter(|model| model.versions.iter().any(is_ready))
+                .filter(|model| model.has_ready(None))
                 .map(|model| model.name.clone())
                 .collect(),
         }
     }
-}
-
-fn is_ready(version: &VersionEntry) -> bool {
-    version.state == VersionState::Ready
 }
 
 /// `GET /admin/workers`

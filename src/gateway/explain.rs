@@ -15,7 +15,6 @@ use super::pool::Member;
 use super::snapshot::{Candidates, Place, Question};
 use super::target::Target;
 use crate::api::error::ApiError;
-use crate::api::models::VersionState;
 use crate::config::{HashKey, PolicyName};
 use crate::http::body;
 use crate::http::reply;
@@ -150,22 +149,9 @@ fn why_not(member: &Member, target: &Target) -> String {
         _ if member.weight == 0 => "its weight is 0".to_owned(),
         Health::Unknown => format!("it was never seen well: {reason}"),
         Health::Down { .. } => format!("it is down: {reason}"),
-        Health::Up { .. } if has_ready(member, target) => {
+        Health::Up { .. } if member.has_ready(&target.model, target.version.as_deref()) => {
             "it is ejected for the model (GET /admin/workers says until when)".to_owned()
         }
         Health::Up { .. } => "it does not have the model, or the version, ready".to_owned(),
     }
-}
-
-fn has_ready(member: &Member, target: &Target) -> bool {
-    let mut models = member.models.models.iter();
-    models
-        .find(|model| model.name == target.model)
-        .is_some_and(|model| {
-            let wanted = target.version.as_ref();
-            let wanted = wanted.map(|version| model.labels.get(version).unwrap_or(version));
-            model.versions.iter().any(|version| {
-                version.state == VersionState::Ready && wanted.is_none_or(|wanted| version.version == *wanted)
-            })
-        })
 }

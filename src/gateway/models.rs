@@ -53,7 +53,7 @@ pub fn put_together(members: &[Member]) -> ModelList {
 
 /// What a member has ready is of no use while it takes no requests.
 fn as_seen_through(member: &Member, version: &VersionEntry) -> VersionEntry {
-    if version.state != VersionState::Ready || member.takes_requests() {
+    if !version.is_ready() || member.takes_requests() {
         return version.clone();
     }
     VersionEntry {

@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::endpoint::Endpoint;
 use super::health::judge::{Health, Observation};
 use super::snapshot::{Candidates, ModelRoute, Place, Served, Snapshot, Turns};
-use crate::api::models::{ModelList, VersionEntry, VersionState};
+use crate::api::models::ModelList;
 use crate::config::{BalancingConfig, BreakerConfig, EndpointConfig, HealthConfig, PolicyName};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
@@ -340,6 +340,14 @@ impl Member {
         self.health.is_up() && self.is_wanted()
     }
 
+    /// Whether it has the version of the model ready, by its number or a label; any version where none is named.
+    #[must_use]
+    pub fn has_ready(&self, model: &str, version: Option<&str>) -> bool {
+        self.models
+            .entry(model)
+            .is_some_and(|entry| entry.has_ready(version))
+    }
+
     /// Whether it takes requests whenever it is up, if it went by its operators.
     fn is_wanted(&self) -> bool {
         !self.is_drained && self.weight > 0
@@ -418,20 +426,19 @@ impl Members {
             for model in &member.models.models {
                 let name: Arc<str> = model.name.as_str().into();
                 let Serving { any, versions } = serving.entry(Arc::clone(&name)).or_default();
-                if model.versions.iter().any(is_ready) {
+                if model.has_ready(None) {
                     member.stand_with(any, &name);
                 }
                 for version in &model.versions {
                     let served = versions.entry(version.version.as_str().into()).or_default();
-                    if is_ready(version) {
+                    if version.is_ready() {
                         member.stand_with(served, &name);
                     }
                 }
                 // A label is a version to whoever asks: it goes to those that have ready what it points at there.
-                for (label, target) in &model.labels {
+                for label in model.labels.keys() {
                     let served = versions.entry(label.as_str().into()).or_default();
-                    let is_target = |version: &VersionEntry| version.version == *target && is_ready(version);
-                    if model.versions.iter().any(is_target) {
+                    if model.has_ready(Some(label)) {
                         member.stand_with(served, &name);
                     }
                 }
@@ -491,16 +498,12 @@ impl Members {
     }
 }
 
-fn is_ready(version: &VersionEntry) -> bool {
-    version.state == VersionState::Ready
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::api::models::ModelEntry;
+    use crate::api::models::{ModelEntry, VersionEntry, VersionState};
     use crate::gateway::endpoint::InFlight;
     use crate::gateway::snapshot::{NoRoute, Picked, Question};
 

@@ -139,9 +139,7 @@ fn understand(body: &[u8]) -> Probed {
             .retain(|version| parse_version(&version.version).is_some());
         model.labels.retain(|label, _| is_label(label));
     }
-    let mut versions = list.models.iter().flat_map(|model| &model.versions);
-    let is_any_ready = versions.any(|version| version.state == VersionState::Ready);
-    if is_any_ready {
+    if list.models.iter().any(|model| model.has_ready(None)) {
         Probed::Serves(list)
     } else {
         Probed::NothingReady

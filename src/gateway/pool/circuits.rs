@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{Member, Members, Pool, is_ready};
+use super::{Member, Members, Pool};
 use crate::api::models::ModelList;
 use crate::config::BreakerConfig;
 use crate::gateway::balance::Moment;
@@ -55,7 +55,7 @@ impl Members {
         let mut serving: Vec<&mut Member> = self
             .list
             .iter_mut()
-            .filter(|member| member.is_wanted() && member.has_ready(model))
+            .filter(|member| member.is_wanted() && member.has_ready(model, None))
             .collect();
         let standings: Vec<_> = serving.iter().map(|member| member.standing(model, now)).collect();
         let to_eject = ejection::to_eject(&standings, &self.breaker);
@@ -123,11 +123,6 @@ impl Member {
     #[must_use]
     pub fn breaker_of(&self, model: &str) -> Breaker {
         self.breakers.get(model).copied().unwrap_or_default()
-    }
-
-    fn has_ready(&self, model: &str) -> bool {
-        let entry = self.models.entry(model);
-        entry.is_some_and(|entry| entry.versions.iter().any(is_ready))
     }
 
     fn standing(&self, model: &Arc<str>, now: Moment) -> Standing {
