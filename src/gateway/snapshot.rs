@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rand::RngExt;
 
-use super::balance::{self, Candidate, Load, Moment, Pick, Policy, hash, slow_start};
+use super::balance::{self, Candidate, Load, Moment, Pick, Policy, SlowStart, hash};
 use super::circuit::{Circuit, State, Trial, ejection};
 use super::endpoint::Endpoint;
 use crate::config::{BalancingConfig, PolicyName};
@@ -73,9 +72,7 @@ pub struct Candidates {
     on_trial: Box<[Place]>,
     policy: Box<dyn Policy>,
     turns: Turns,
-    slow_start: Duration,
-    /// From then on nobody is in its slow start any more.
-    slow_until: Moment,
+    slow_start: SlowStart,
 }
 
 /// What a request asks for.
@@ -227,19 +224,13 @@ impl Candidates {
         let (places, ejected): (Vec<_>, Vec<_>) = places
             .into_iter()
             .partition(|place| is_panic || place.is_closed());
-        let newest = places
-            .iter()
-            .map(|place| place.up_since)
-            .max()
-            .unwrap_or_default();
         Self {
             is_panic,
+            slow_start: SlowStart::of(places.iter().map(|place| place.up_since), config.slow_start),
             policy: balance::build(name, places.iter().map(Place::candidate).collect(), config),
             places: places.into(),
             on_trial: ejected.into_iter().filter(Place::is_half_open).collect(),
             turns,
-            slow_start: config.slow_start,
-            slow_until: newest.after(config.slow_start),
         }
     }
 
@@ -315,12 +306,8 @@ impl Candidates {
             now,
             rng: &mut rng,
         };
-        let picked = if now < self.slow_until {
-            let up_since = |index: usize| self.places[index].up_since;
-            slow_start::pick(&*self.policy, pick, up_since, self.slow_start)
-        } else {
-            self.policy.pick(pick)
-        };
+        let up_since = |index: usize| self.places[index].up_since;
+        let picked = self.slow_start.pick(&*self.policy, pick, up_since);
         self.places.get(picked?)
     }
 
@@ -361,6 +348,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::telemetry::gateway_metrics::GatewayMetrics;
 

@@ -9,7 +9,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use super::scenario::Scenario;
 use crate::config::{BalancingConfig, PolicyName};
 use crate::gateway::balance::{
-    self, Candidate, Load, LoadReport, Moment, Pick, Policy, asking, hash, slow_start,
+    self, Candidate, Load, LoadReport, Moment, Pick, Policy, SlowStart, asking, hash,
 };
 use crate::gateway::retry::RetryBudget;
 
@@ -22,7 +22,7 @@ pub(super) struct Front {
     /// The workers that may be picked, ascending, and the policy over these.
     members: Vec<usize>,
     policy: Box<dyn Policy>,
-    slow_until: Moment,
+    slow_start: SlowStart,
     turns: u64,
     turns_at_last_look: u64,
     pub(super) budget: RetryBudget,
@@ -54,7 +54,7 @@ impl Front {
             known: scenario.workers.iter().enumerate().map(known).collect(),
             members: Vec::new(),
             policy: balance::build(name, Box::default(), &scenario.balancing),
-            slow_until: Moment::default(),
+            slow_start: SlowStart::default(),
             turns: 0,
             turns_at_last_look: 0,
             budget: RetryBudget::default(),
@@ -74,8 +74,8 @@ impl Front {
             .iter()
             .map(|&index| self.known[index].candidate.clone());
         self.policy = balance::build(self.name, candidates.collect(), &self.balancing);
-        let newest = self.members.iter().map(|&index| self.known[index].up_since).max();
-        self.slow_until = newest.unwrap_or_default() + self.balancing.slow_start;
+        let up_since = self.members.iter().map(|&index| self.known[index].up_since);
+        self.slow_start = SlowStart::of(up_since, self.balancing.slow_start);
     }
 
     pub(super) fn set_policy(&mut self, name: PolicyName) {
@@ -112,12 +112,8 @@ impl Front {
             now,
             rng: &mut self.rng,
         };
-        let picked = if now < self.slow_until {
-            let up_since = |index: usize| self.known[self.members[index]].up_since;
-            slow_start::pick(&*self.policy, pick, up_since, self.balancing.slow_start)
-        } else {
-            self.policy.pick(pick)
-        };
+        let up_since = |index: usize| self.known[self.members[index]].up_since;
+        let picked = self.slow_start.pick(&*self.policy, pick, up_since);
         self.members.get(picked?).copied()
     }
 

@@ -19,7 +19,7 @@ mod power_of_two;
 mod prequal;
 mod random;
 mod round_robin;
-pub mod slow_start;
+mod slow_start;
 mod weighted;
 
 use std::fmt::Debug;
@@ -36,6 +36,7 @@ pub use self::power_of_two::PowerOfTwo;
 pub use self::prequal::{Prequal, SIGNAL_LIMITS};
 pub use self::random::Random;
 pub use self::round_robin::RoundRobin;
+pub use self::slow_start::SlowStart;
 pub use self::weighted::Weighted;
 pub use crate::api::load_report::LoadReport;
 use crate::config::{BalancingConfig, PolicyName, WeightSource};

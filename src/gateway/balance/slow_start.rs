@@ -11,17 +11,45 @@ const FIRST_SHARE: f64 = 0.1;
 
 /// The share of what it is picked for that an endpoint is given, this long after it came (back): it grows evenly to 1 over
 /// `window`, so that its caches, pools and plans fill while others carry the load.
-#[must_use]
-pub fn share(since_it_came: Duration, window: Duration) -> f64 {
+fn share(since_it_came: Duration, window: Duration) -> f64 {
     if since_it_came >= window {
         return 1.0;
     }
     (since_it_came.as_secs_f64() / window.as_secs_f64()).max(FIRST_SHARE)
 }
 
-/// What `policy` picks, where candidates that came (back) less than `window` ago leave a part of what they are picked for
-/// to others. Where everybody would, nobody does.
-pub fn pick(
+/// The slow start of one set of candidates.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SlowStart {
+    window: Duration,
+    /// From then on nobody is in it any more.
+    until: Moment,
+}
+
+impl SlowStart {
+    /// Of candidates that came (back) at these moments.
+    #[must_use]
+    pub fn of(up_since: impl Iterator<Item = Moment>, window: Duration) -> Self {
+        let until = up_since.max().unwrap_or_default() + window;
+        Self { window, until }
+    }
+
+    /// What `policy` picks, where candidates that came (back) less than the window ago leave a part of what they are
+    /// picked for to others. Where everybody would, nobody does.
+    pub fn pick(
+        self,
+        policy: &dyn Policy,
+        pick: Pick<'_>,
+        up_since: impl Fn(usize) -> Moment,
+    ) -> Option<usize> {
+        if pick.now >= self.until {
+            return policy.pick(pick);
+        }
+        pick_gently(policy, pick, up_since, self.window)
+    }
+}
+
+fn pick_gently(
     policy: &dyn Policy,
     pick: Pick<'_>,
     up_since: impl Fn(usize) -> Moment,
