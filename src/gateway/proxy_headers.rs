@@ -42,12 +42,18 @@ pub fn to_worker(client: &HeaderMap, address: Option<ClientAddress>) -> HeaderMa
 
 /// What a client gets of a worker's headers. The load that it tells is for the gateway: it is taken out and given back.
 pub fn to_client(worker: &mut HeaderMap) -> Option<LoadReport> {
-    let load = worker.remove(headers::LOAD_METRICS);
-    let report = load.and_then(|load| LoadReport::parse(load.to_str().ok()?));
+    let report = load_told(worker);
+    worker.remove(headers::LOAD_METRICS);
     let has_length = worker.get(header::CONTENT_LENGTH).cloned();
     *worker = without_connection_headers(worker);
     worker.extend(has_length.map(|length| (header::CONTENT_LENGTH, length)));
     report
+}
+
+/// The load that a worker tells of itself; none where it tells none that can be read.
+#[must_use]
+pub fn load_told(worker: &HeaderMap) -> Option<LoadReport> {
+    LoadReport::parse(worker.get(headers::LOAD_METRICS)?.to_str().ok()?)
 }
 
 fn without_connection_headers(all: &HeaderMap) -> HeaderMap {

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::api::headers;
 use crate::config::PolicyName;
 use crate::gateway::Gateway;
-use crate::gateway::balance::{Load, LoadReport, SIGNAL_LIMITS, asking};
+use crate::gateway::balance::{Load, SIGNAL_LIMITS, asking};
 use crate::gateway::endpoint::Endpoint;
+use crate::gateway::proxy_headers::load_told;
 
 /// For one answer; what comes later is no news any more.
 const PATIENCE: Duration = SIGNAL_LIMITS.max_age;
@@ -85,9 +85,7 @@ impl Question {
         let Ok(answer) = gateway.client.send(request).await else {
             return;
         };
-        let told = answer.headers().get(headers::LOAD_METRICS);
-        let report = told.and_then(|told| LoadReport::parse(told.to_str().ok()?));
-        if let Some(report) = report {
+        if let Some(report) = load_told(answer.headers()) {
             load.report(&report, gateway.clock.now());
         }
     }
