@@ -232,7 +232,7 @@ struct WorkerChange {
 }
 
 /// What operators can change of a worker, as the log shows it.
-fn standing(gateway: &Gateway, id: &str) -> Option<String> {
+fn share_of(gateway: &Gateway, id: &str) -> Option<String> {
     let members = gateway.pool.members();
     let member = members.iter().find(|member| *member.endpoint.id == *id)?;
     let drained = if member.is_drained { ", drained" } else { "" };
@@ -251,7 +251,7 @@ pub async fn change_worker(
         let message = format!("weight takes a whole number from 0 to {MAX_WEIGHT}");
         return Err(ApiError::invalid_input(message));
     }
-    let before = standing(&gateway, &id);
+    let before = share_of(&gateway, &id);
     if let Some(weight) = change.weight {
         gateway
             .pool
@@ -264,7 +264,7 @@ pub async fn change_worker(
             .set_drained(&id, drain)
             .map_err(|error| refused(&error))?;
     }
-    let after = standing(&gateway, &id);
+    let after = share_of(&gateway, &id);
     tracing::info!(worker = id, before, after, by = "admin", "a worker was changed");
     Ok(workers(State(gateway)).await)
 }

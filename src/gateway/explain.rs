@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Gateway;
-use super::balance::hash;
 use super::forward::refusal;
 use super::health::judge::Health;
+use super::key::key_of_value;
 use super::pool::Member;
 use super::snapshot::{Candidates, Place, Question};
 use super::target::Target;
 use crate::api::error::ApiError;
-use crate::config::{HashKey, PolicyName};
+use crate::config::PolicyName;
 use crate::http::body;
 use crate::http::reply;
 
@@ -33,13 +33,13 @@ struct Asked {
 struct Explanation {
     generation: u64,
     policy: &'static str,
-    workers: Vec<Standing>,
+    workers: Vec<Candidacy>,
     policies: Vec<Choice>,
 }
 
 /// Whether a worker is in question at all.
 #[derive(Serialize)]
-struct Standing {
+struct Candidacy {
     worker: String,
     is_candidate: bool,
     why: String,
@@ -70,7 +70,7 @@ pub(super) async fn explain(
     let key = asked
         .key
         .as_ref()
-        .map(|key| hash_of(key, &settings.balancing.key));
+        .map(|key| key_of_value(&settings.balancing.key, key));
     let target = Target {
         model: asked.model,
         version: asked.version,
@@ -109,21 +109,13 @@ pub(super) async fn explain(
         policy: snapshot.policy.as_str(),
         workers: members
             .iter()
-            .map(|member| Standing::of(member, candidates, &target))
+            .map(|member| Candidacy::of(member, candidates, &target))
             .collect(),
         policies: PolicyName::ALL.map(choice).into(),
     }))
 }
 
-/// As [`key_of`](super::key::key_of) hashes it: a field as it is written in JSON, the others as they are.
-fn hash_of(key: &Value, by: &HashKey) -> u64 {
-    match (by, key) {
-        (HashKey::Client | HashKey::Header(_), Value::String(text)) => hash(text.as_bytes()),
-        _ => hash(key.to_string().as_bytes()),
-    }
-}
-
-impl Standing {
+impl Candidacy {
     fn of(member: &Member, candidates: &Candidates, target: &Target) -> Self {
         let is_its = |place: &Place| Arc::ptr_eq(&place.endpoint, &member.endpoint);
         let is_candidate = candidates.places().iter().any(is_its);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use axum::http::HeaderMap;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::balance::hash;
@@ -18,6 +19,16 @@ pub fn key_of(key: &HashKey, headers: &HeaderMap, client: Option<ClientAddress>,
         HashKey::Client => client.map(|ClientAddress(address)| hash(address.ip().to_string().as_bytes())),
         HashKey::Header(name) => headers.get(name).map(|value| hash(value.as_bytes())),
         HashKey::Field(path) => field(body, path).map(|value| hash(value.as_bytes())),
+    }
+}
+
+/// The key of a request whose header or field holds this value, or that comes from this address: hashed as [`key_of`] hashes
+/// it, a field as it is written in JSON, the others as they are.
+#[must_use]
+pub fn key_of_value(key: &HashKey, value: &Value) -> u64 {
+    match (key, value) {
+        (HashKey::Client | HashKey::Header(_), Value::String(text)) => hash(text.as_bytes()),
+        _ => hash(value.to_string().as_bytes()),
     }
 }
 
