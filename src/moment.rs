@@ -29,12 +29,6 @@ impl Moment {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment so much later.
-    #[must_use]
-    pub const fn after(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(whole_micros(time)))
-    }
-
     /// The moment so much earlier; the origin where that would lie before it.
     #[must_use]
     pub const fn before(self, time: Duration) -> Self {
@@ -45,8 +39,9 @@ impl Moment {
 impl Add<Duration> for Moment {
     type Output = Self;
 
+    /// The moment so much later; the last one there is where that would lie behind it.
     fn add(self, time: Duration) -> Self {
-        self.after(time)
+        Self(self.0.saturating_add(whole_micros(time)))
     }
 }
 

@@ -22,6 +22,6 @@ impl Clock {
     /// The time.
     #[must_use]
     pub fn now(self) -> Moment {
-        Moment::default().after(self.origin.elapsed())
+        Moment::default() + self.origin.elapsed()
     }
 }

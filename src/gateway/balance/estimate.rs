@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn at(millis: u64) -> Moment {
-        Moment::default().after(ms(millis))
+        Moment::default() + ms(millis)
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
             let estimate = PeakEwma::default();
             let mut now = Moment::default();
             for &(latency, pause) in &latencies {
-                now = now.after(Duration::from_micros(pause));
+                now = now + Duration::from_micros(pause);
                 estimate.observe(Duration::from_micros(latency), now, DECAY);
             }
             let found = estimate.micros(now, DECAY).unwrap();

@@ -265,12 +265,8 @@ mod tests {
             latency_micros: Some(2100),
             uses: 1,
         };
-        assert_eq!(load.signal(now.after(LIMITS.max_age), &LIMITS), Some(told));
-        assert_eq!(
-            load.signal(now.after(LIMITS.max_age * 2), &LIMITS),
-            None,
-            "too old"
-        );
+        assert_eq!(load.signal(now + LIMITS.max_age, &LIMITS), Some(told));
+        assert_eq!(load.signal(now + LIMITS.max_age * 2, &LIMITS), None, "too old");
         load.begin();
         assert_eq!(load.signal(now, &LIMITS), None, "used too often");
     }

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn who_was_slow_is_tried_with_one_request_at_a_time() {
         let policy = policy(&[(1, Some(20)), (3, Some(2))]);
-        let later = Moment::default().after(Duration::from_secs(10));
+        let later = Moment::default() + Duration::from_secs(10);
         let cost = |index| policy.cost(index, later);
         assert!(cost(0) > cost(1), "nobody follows the one that is under way");
         policy.candidates[0].load.end();
@@ -103,7 +103,7 @@ mod tests {
     fn who_was_slow_is_tried_again_after_a_while() {
         let policy = policy(&[(0, Some(20)), (0, Some(2))]);
         let picked_after = |seconds| {
-            let now = Moment::default().after(Duration::from_secs(seconds));
+            let now = Moment::default() + Duration::from_secs(seconds);
             policy.candidates[1]
                 .load
                 .observe(Duration::from_millis(2), now, DECAY);

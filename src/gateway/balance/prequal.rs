@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_word_that_is_too_old_gives_way_to_what_the_gateway_saw() {
         let policy = policy(&[(0, 2_000), (0, 9_000)]);
-        let later = Moment::default().after(SIGNAL_LIMITS.max_age * 2);
+        let later = Moment::default() + SIGNAL_LIMITS.max_age * 2;
         policy.candidates[0]
             .load
             .observe(Duration::from_millis(30), later, DECAY);

@@ -107,9 +107,7 @@ impl Breaker {
         let time = config.ejection.saturating_mul(times).min(config.max_ejection);
         // Counting on beyond the longest ejection would only make it harder to forget.
         self.times = times.min(times_of_longest(config));
-        self.state = State::Open {
-            until: now.after(time),
-        };
+        self.state = State::Open { until: now + time };
         time
     }
 
@@ -235,12 +233,12 @@ mod tests {
         breaker.take_trial(Mark::Failure, now, &config());
         wait(&mut breaker, &mut now);
         close(&mut breaker, now);
-        let times = |seconds| breaker.times(now.after(Duration::from_secs(seconds)), config().ejection);
+        let times = |seconds| breaker.times(now + Duration::from_secs(seconds), config().ejection);
         assert_eq!([0, 4, 5, 9, 10, 1_000].map(times), [2, 2, 1, 1, 0, 0]);
         let after = |seconds| {
             let mut again = breaker;
             again
-                .eject(now.after(Duration::from_secs(seconds)), &config())
+                .eject(now + Duration::from_secs(seconds), &config())
                 .unwrap()
         };
         assert_eq!([0, 5, 10].map(after).map(|time| time.as_secs()), [15, 10, 5]);
@@ -253,7 +251,7 @@ mod tests {
         ) {
             let (mut breaker, mut now) = (Breaker::default(), at(0));
             for (what, pause) in steps {
-                now = now.after(Duration::from_micros(pause));
+                now = now + Duration::from_micros(pause);
                 breaker.end_ejection(now);
                 let times = breaker.times(now, config().ejection);
                 match what {
@@ -270,7 +268,7 @@ mod tests {
                 if let State::Open { until } = breaker.state() {
                     prop_assert!(until.since(now) <= config().max_ejection);
                     let mut later = breaker;
-                    prop_assert!(later.end_ejection(now.after(config().max_ejection)));
+                    prop_assert!(later.end_ejection(now + config().max_ejection));
                 }
                 prop_assert!(breaker.times(now, config().ejection) <= times + 1);
                 prop_assert!(breaker.times(now, config().ejection) <= times_of_longest(&config()));
