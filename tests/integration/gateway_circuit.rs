@@ -62,6 +62,17 @@ async fn eject(gateway: &TestGateway, worker: &FakeWorker) {
     .await;
 }
 
+/// Two workers, and a gateway that has ejected the first of them for this long at first.
+async fn with_one_ejected(ejection: &str) -> ([FakeWorker; 2], TestGateway) {
+    let workers: [_; 2] = FakeWorker::start_many().await;
+    let gateway = setup(&workers.each_ref())
+        .set("gateway.breaker.ejection", ejection)
+        .start()
+        .await;
+    eject(&gateway, &workers[0]).await;
+    (workers, gateway)
+}
+
 #[tokio::test]
 async fn a_broken_model_takes_no_other_down() {
     let [a, b] = &FakeWorker::start_many().await;
@@ -121,16 +132,11 @@ async fn a_broken_model_takes_no_other_down() {
 
 #[tokio::test]
 async fn it_comes_back_with_one_request_at_a_time() {
-    let [a, b] = &FakeWorker::start_many().await;
-    let gateway = setup(&[a, b])
-        .set("gateway.breaker.ejection", "300ms")
-        .start()
-        .await;
-    eject(&gateway, a).await;
+    let ([a, b], gateway) = &with_one_ejected("300ms").await;
     a.behave_for("iris", Behaviour::Answer);
     a.hold();
     let before = a.count();
-    until_circuit(&gateway, "a", "half_open").await;
+    until_circuit(gateway, "a", "half_open").await;
 
     let clients: Vec<_> = (0..8).map(|_| steady(&gateway.client)).collect();
     until("one request is on trial", || a.inside() == 1).await;
@@ -139,7 +145,7 @@ async fn it_comes_back_with_one_request_at_a_time() {
     assert_eq!((a.inside(), a.count()), (1, before + 1), "no second one came");
 
     a.release();
-    until_circuit(&gateway, "a", "closed").await;
+    until_circuit(gateway, "a", "closed").await;
     let others = a.count();
     until("it has its share again", || a.count() > others + 50).await;
     let ejected = r#"millrace_gateway_ejected{model="iris",worker="a"}"#;
@@ -152,15 +158,10 @@ async fn it_comes_back_with_one_request_at_a_time() {
 
 #[tokio::test]
 async fn who_fails_on_trial_is_out_for_longer() {
-    let [a, b] = &FakeWorker::start_many().await;
-    let gateway = setup(&[a, b])
-        .set("gateway.breaker.ejection", "100ms")
-        .start()
-        .await;
-    eject(&gateway, a).await;
+    let ([a, _], gateway) = &with_one_ejected("100ms").await;
     let client = steady(&gateway.client);
     let known = until_some("three trials failed", async || {
-        let known = circuit(&gateway, "a", "iris").await;
+        let known = circuit(gateway, "a", "iris").await;
         (known["state"] == "open" && known["times"].as_u64() >= Some(4)).then_some(known)
     })
     .await;
@@ -176,15 +177,10 @@ async fn who_fails_on_trial_is_out_for_longer() {
 
 #[tokio::test]
 async fn a_trial_that_its_client_gives_up_leaves_room_for_the_next() {
-    let [a, b] = &FakeWorker::start_many().await;
-    let gateway = setup(&[a, b])
-        .set("gateway.breaker.ejection", "100ms")
-        .start()
-        .await;
-    eject(&gateway, a).await;
+    let ([a, _], gateway) = &with_one_ejected("100ms").await;
     a.behave_for("iris", Behaviour::Answer);
     a.hold();
-    until_circuit(&gateway, "a", "half_open").await;
+    until_circuit(gateway, "a", "half_open").await;
     let client = gateway.client.clone();
     let given_up = tokio::spawn(async move { client.predict().await });
     until("it is on trial", || a.inside() == 1).await;
@@ -192,7 +188,7 @@ async fn a_trial_that_its_client_gives_up_leaves_room_for_the_next() {
     until("it is given up", || a.abandoned() == 1).await;
     a.release();
     let client = steady(&gateway.client);
-    until_circuit(&gateway, "a", "closed").await;
+    until_circuit(gateway, "a", "closed").await;
     client.abort();
 }
 
@@ -286,9 +282,7 @@ async fn where_too_few_are_left_ejections_are_ignored() {
 
 #[tokio::test]
 async fn ejections_survive_other_changes() {
-    let [a, b] = &FakeWorker::start_many().await;
-    let gateway = over(&[a, b]).await;
-    eject(&gateway, a).await;
+    let ([a, _], gateway) = &with_one_ejected("1h").await;
     let before = a.count();
     for policy in ["random", "peak_ewma", "weighted", "round_robin"] {
         let changed = gateway
@@ -306,21 +300,19 @@ async fn ejections_survive_other_changes() {
 
 #[tokio::test]
 async fn a_worker_that_was_gone_or_has_another_version_is_tried_at_once() {
-    let [a, b] = &FakeWorker::start_many().await;
-    let gateway = over(&[a, b]).await;
-    eject(&gateway, a).await;
+    let ([a, _], gateway) = &with_one_ejected("1h").await;
     a.go_away().await;
     gateway.until_up(1).await;
     a.behave_for("iris", Behaviour::Answer);
     a.come_back();
     gateway.until_up(2).await;
-    assert_eq!(circuit(&gateway, "a", "iris").await["state"], "half_open");
+    assert_eq!(circuit(gateway, "a", "iris").await["state"], "half_open");
     gateway.client.who_answers(10).await;
-    assert_eq!(circuit(&gateway, "a", "iris").await["state"], "closed");
+    assert_eq!(circuit(gateway, "a", "iris").await["state"], "closed");
 
-    eject(&gateway, a).await;
+    eject(gateway, a).await;
     a.serves(&[("iris", "2", "ready")]);
-    until_circuit(&gateway, "a", "half_open").await;
+    until_circuit(gateway, "a", "half_open").await;
 }
 
 #[tokio::test]
@@ -367,9 +359,7 @@ async fn a_worker_that_hangs_is_ejected_and_clients_in_a_hurry_eject_nobody() {
 
 #[tokio::test]
 async fn series_of_a_worker_that_left_are_forgotten() {
-    let [a, b] = &FakeWorker::start_many().await;
-    let gateway = over(&[a, b]).await;
-    eject(&gateway, a).await;
+    let (_workers, gateway) = &with_one_ejected("1h").await;
     let mut workers = gateway.gateway.settings().workers.clone();
     workers.retain(|worker| worker.id == "b");
     gateway.gateway.set_members(&workers);
