@@ -25,7 +25,7 @@ import tempfile
 import time
 import urllib.request
 
-from first_figures import BINARY, free_port
+from first_figures import BINARY, free_port, nginx_config, wait_until_ready
 from open_loop import answers, percentile, start_client
 
 POLICIES = ["round_robin", "least_request", "power_of_two", "peak_ewma", "prequal"]
@@ -103,17 +103,7 @@ def millrace(folder, port, upstreams, policy):
 
 
 def nginx(folder, port, upstreams, method):
-    path = folder / f"nginx-{port}.conf"
-    servers = "".join(f"server 127.0.0.1:{up};" for up in upstreams)
-    path.write_text(f"""worker_processes 2; daemon off; pid {folder}/{port}.pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{ access_log off; proxy_temp_path {folder}/proxy; client_body_temp_path {folder}/body; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream workers {{ zone workers 256k; {method} {servers} keepalive 128; }}
-  server {{ listen 127.0.0.1:{port};
-    location / {{ proxy_pass http://workers; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}
-""")
-    return ["nginx", "-c", path]
+    return ["nginx", "-c", nginx_config(folder, port, upstreams, f"zone workers 256k; {method}")]
 
 
 def haproxy(folder, port, upstreams, method):
@@ -143,17 +133,6 @@ def goes_first():
         os.nice(-15)
     except OSError as error:
         print(f"the balancers have to wait their turn: {error}", file=sys.stderr)
-
-
-def wait_for(port, path="/readyz"):
-    limit = time.monotonic() + 20
-    while time.monotonic() < limit:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"nobody answers at port {port}")
 
 
 def state(upstream):
@@ -202,12 +181,13 @@ def main():
     running, ports = [], {}
     try:
         for upstream in upstreams:
-            wait_for(upstream, "/models")
+            wait_until_ready(f"http://127.0.0.1:{upstream}/models")
         for name, (configure, method) in commands.items():
             ports[name] = free_port()
             command = configure(folder, ports[name], upstreams, method)
             running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=goes_first))
-            wait_for(ports[name], "/readyz" if configure is millrace else "/models")
+            path = "/readyz" if configure is millrace else "/models"
+            wait_until_ready(f"http://127.0.0.1:{ports[name]}{path}")
         for rate in arguments.rates:
             results = collections.defaultdict(list)
             for _ in range(arguments.rounds):

@@ -87,12 +87,13 @@ def load(url, seconds, connections, body):
     }
 
 
-def nginx_config(folder, port, upstreams):
+def nginx_config(folder, port, upstreams, method=""):
+    """The path of a configuration over these upstreams; `method` holds the directives that choose among them."""
     servers = "\n".join(f"    server 127.0.0.1:{upstream};" for upstream in upstreams)
-    path = folder / "nginx.conf"
+    path = folder / f"nginx-{port}.conf"
     path.write_text(f"""
 worker_processes 2;
-pid {folder}/nginx.pid;
+pid {folder}/nginx-{port}.pid;
 error_log {folder}/error.log;
 daemon off;
 events {{ worker_connections 4096; }}
@@ -102,6 +103,7 @@ http {{
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   keepalive_requests 1000000000;
   upstream workers {{
+    {method}
 {servers}
     keepalive 128; keepalive_requests 1000000000;
   }}
