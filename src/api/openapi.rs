@@ -86,6 +86,18 @@ mod tests {
     }
 
     #[test]
+    fn operators_alone_may_be_asked_for_a_token() {
+        let document = document();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let is_admin = operation["tags"][0].as_str().unwrap().ends_with("administration");
+                let may_refuse = operation["responses"].get("401").is_some();
+                assert_eq!(may_refuse, is_admin, "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
     fn every_reference_leads_somewhere() {
         fn check(value: &Value, document: &Value) {
             match value {
