@@ -7,6 +7,7 @@ const FORMAT: &str = "TEXT";
 const IN_FLIGHT: &str = "named_metrics.in_flight";
 const QUEUE_DEPTH: &str = "named_metrics.queue_depth";
 const LATENCY_MICROS: &str = "named_metrics.latency_us";
+const CONCURRENCY: &str = "named_metrics.concurrency";
 const UTILIZATION: &str = "application_utilization";
 const REQUESTS_PER_SECOND: &str = "rps_fractional";
 
@@ -19,6 +20,8 @@ pub struct LoadReport {
     pub queue_depth: Option<u32>,
     /// What a request for this model takes at that load, in microseconds (`named_metrics.latency_us`).
     pub latency_micros: Option<u32>,
+    /// Requests for this model that its engines can work on at once (`named_metrics.concurrency`).
+    pub concurrency: Option<u32>,
     /// The share of time in which the engines of this model were at work, 0 to 1 (`application_utilization`).
     pub utilization: Option<f64>,
     /// Requests for this model per second (`rps_fractional`).
@@ -35,6 +38,7 @@ impl LoadReport {
         push(&mut text, IN_FLIGHT, self.in_flight);
         push(&mut text, QUEUE_DEPTH, self.queue_depth);
         push(&mut text, LATENCY_MICROS, self.latency_micros);
+        push(&mut text, CONCURRENCY, self.concurrency);
         push(&mut text, UTILIZATION, self.utilization);
         push(&mut text, REQUESTS_PER_SECOND, self.requests_per_second);
         text
@@ -59,6 +63,7 @@ impl LoadReport {
                 IN_FLIGHT => report.in_flight = figure.map(|it| it as u32),
                 QUEUE_DEPTH => report.queue_depth = figure.map(|it| it as u32),
                 LATENCY_MICROS => report.latency_micros = figure.map(|it| it as u32),
+                CONCURRENCY => report.concurrency = figure.map(|it| it as u32),
                 UTILIZATION => report.utilization = figure,
                 REQUESTS_PER_SECOND => report.requests_per_second = figure,
                 _ => {}
@@ -93,6 +98,7 @@ mod tests {
         in_flight: Some(3),
         queue_depth: Some(1),
         latency_micros: Some(2100),
+        concurrency: Some(64),
         utilization: Some(0.25),
         requests_per_second: Some(100.0),
     };
@@ -101,7 +107,7 @@ mod tests {
     fn known_figures_are_read_and_others_left_out() {
         let report = LoadReport::parse(
             "TEXT application_utilization=0.25, rps_fractional=100,named_metrics.in_flight=3, named_metrics.queue_depth=1, \
-             named_metrics.latency_us=2100, cpu=x",
+             named_metrics.latency_us=2100, named_metrics.concurrency=64, cpu=x",
         )
         .unwrap();
         assert_eq!(report, FULL);
@@ -111,7 +117,7 @@ mod tests {
     #[test]
     fn it_is_written_in_the_text_format() {
         let expected = "TEXT named_metrics.in_flight=3, named_metrics.queue_depth=1, named_metrics.latency_us=2100, \
-                        application_utilization=0.25, rps_fractional=100";
+                        named_metrics.concurrency=64, application_utilization=0.25, rps_fractional=100";
         assert_eq!(FULL.to_header(), expected);
         let idle = LoadReport {
             in_flight: Some(0),
@@ -144,10 +150,11 @@ mod tests {
             in_flight in any::<Option<u32>>(),
             queue_depth in any::<Option<u32>>(),
             latency_micros in any::<Option<u32>>(),
+            concurrency in any::<Option<u32>>(),
             utilization in prop::option::of(0.0..=1.0),
             requests_per_second in prop::option::of(any_rate()),
         ) -> LoadReport {
-            LoadReport { in_flight, queue_depth, latency_micros, utilization, requests_per_second }
+            LoadReport { in_flight, queue_depth, latency_micros, concurrency, utilization, requests_per_second }
         }
     }
 

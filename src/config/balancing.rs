@@ -109,6 +109,8 @@ pub struct BalancingConfig {
     pub key: HashKey,
     /// `weighted`: whose weights.
     pub weights: WeightSource,
+    /// How many requests a worker has at once for one model; the others wait in the gateway.
+    pub concurrency: Concurrency,
 }
 
 /// What a request is to stay with.
@@ -120,6 +122,17 @@ pub enum HashKey {
     Header(HeaderName),
     /// The value at this path in the JSON body, as it is written there: `["parameters", "user"]`.
     Field(Box<[String]>),
+}
+
+/// How many requests a worker has at once for one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// What does it good, as its own answers show.
+    Adaptive,
+    /// All that come.
+    Unlimited,
+    /// So many, 1 or more.
+    Limit(u32),
 }
 
 /// Whose weights `weighted` goes by.
@@ -142,6 +155,7 @@ impl Default for BalancingConfig {
             load_bound: 1.25,
             key: HashKey::Client,
             weights: WeightSource::Configured,
+            concurrency: Concurrency::Adaptive,
         }
     }
 }
@@ -167,6 +181,7 @@ impl BalancingConfig {
             ),
             key: section.value("key", default.key),
             weights: section.value("weights", default.weights),
+            concurrency: section.value("concurrency", default.concurrency),
         };
         section.finish();
         config
@@ -210,6 +225,37 @@ impl Setting for HashKey {
     }
     fn read(value: &Value) -> Option<Self> {
         Self::parse(value.as_str()?)
+    }
+}
+
+impl Setting for Concurrency {
+    fn expected() -> String {
+        "\"adaptive\", \"unlimited\" or a whole number, 1 or more".into()
+    }
+    fn read(value: &Value) -> Option<Self> {
+        match value.as_str() {
+            Some("adaptive") => Some(Self::Adaptive),
+            Some("unlimited") => Some(Self::Unlimited),
+            Some(text) => Self::limit(text.parse().ok()?),
+            None => Self::limit(value.as_integer()?),
+        }
+    }
+}
+
+impl Concurrency {
+    fn limit(number: i64) -> Option<Self> {
+        let number = u32::try_from(number).ok()?;
+        (number > 0).then_some(Self::Limit(number))
+    }
+}
+
+impl Serialize for Concurrency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Adaptive => serializer.serialize_str("adaptive"),
+            Self::Unlimited => serializer.serialize_str("unlimited"),
+            Self::Limit(number) => serializer.serialize_u32(*number),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ mod telemetry;
 mod worker;
 
 pub use admin_token::AdminToken;
-pub use balancing::{BalancingConfig, HashKey, PolicyName, WeightSource};
+pub use balancing::{BalancingConfig, Concurrency, HashKey, PolicyName, WeightSource};
 pub use breaker::BreakerConfig;
 pub use discovery::{DiscoveryConfig, DnsConfig, DnsName, HostPort, Wanted, read_worker_list};
 pub use follow::{FollowedFile, Looked};

@@ -52,6 +52,9 @@ struct ModelLoad {
     /// The peak-sensitive moving average of its latencies, as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<f32>,
+    /// Requests that it has now, and how many it is to have at once.
+    in_flight: u32,
+    limit: u32,
     /// Requests per second that it could answer, by what it says of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     capacity: Option<f32>,
@@ -101,6 +104,8 @@ impl ModelLoad {
             latency_ms: load
                 .latency_micros(now, settings.balancing.decay)
                 .map(|micros| micros / 1e3),
+            in_flight: load.awaited(),
+            limit: load.limit.get(),
             capacity: load.capacity(),
             told,
             circuit: Circuit::of(known, breaker, now, settings.breaker.ejection),

@@ -15,6 +15,7 @@ use super::answer::Answer;
 use super::client::SendError;
 use super::endpoint::{Endpoint, InFlight};
 use super::forward::Call;
+use super::retry::Reason;
 use super::snapshot::Picked;
 use super::verdict::{Latency, Verdict};
 use crate::api::error::{ApiError, ErrorCode};
@@ -85,6 +86,9 @@ fn note(
     let mark = verdict.mark(guard.elapsed(), settings.deadline);
     if let Some(mark) = mark.filter(|_| is_prediction) {
         gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+    }
+    if verdict.retry == Some(Reason::Overloaded) {
+        guard.load().limit.refused();
     }
     match verdict.latency {
         Latency::Measured if is_prediction => guard.answered(),

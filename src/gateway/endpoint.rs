@@ -122,6 +122,8 @@ pub struct InFlight {
     clock: Clock,
     begun: Instant,
     decay: Duration,
+    /// Requests for the model that were there when it came, itself included.
+    met: u32,
     is_judged: bool,
 }
 
@@ -129,13 +131,14 @@ impl InFlight {
     /// Counts a request in; it is counted out when the guard goes. Latency estimates decay with this time constant.
     #[must_use]
     pub fn begin(picked: Picked, clock: Clock, decay: Duration) -> Self {
-        picked.load.begin();
+        let met = picked.slot.load().awaited();
         picked.endpoint.metrics.in_flight.inc();
         Self {
             picked,
             clock,
             begun: Instant::now(),
             decay,
+            met,
             is_judged: false,
         }
     }
@@ -160,15 +163,15 @@ impl InFlight {
 
     /// Takes in what the worker said of itself.
     pub fn report(&self, report: &LoadReport) {
-        self.picked.load.report(report, self.clock.now());
+        self.load().report(report, self.clock.now());
     }
 
     /// The answer is there: what it took counts.
     pub fn answered(&mut self) {
         if self.is_first_judgement() {
-            self.picked
-                .load
-                .observe(self.begun.elapsed(), self.clock.now(), self.decay);
+            let elapsed = self.begun.elapsed();
+            self.load().limit.answered(elapsed, self.present());
+            self.load().observe(elapsed, self.clock.now(), self.decay);
         }
     }
 
@@ -181,10 +184,19 @@ impl InFlight {
     pub fn failed(&mut self, penalty: Duration) {
         if self.is_first_judgement() {
             let penalty = penalty.max(self.begun.elapsed());
-            self.picked
-                .load
-                .observe_failure(penalty, self.clock.now(), self.decay);
+            self.load().observe_failure(penalty, self.clock.now(), self.decay);
         }
+    }
+
+    /// What is known of the endpoint for the model.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        self.picked.slot.load()
+    }
+
+    /// Requests for the model that were there when it came, or are there now, whichever are more.
+    fn present(&self) -> u32 {
+        self.met.max(self.load().awaited())
     }
 
     /// Only the first judgement counts.
@@ -198,11 +210,10 @@ impl Drop for InFlight {
         let elapsed = self.begun.elapsed();
         if !self.is_judged {
             // It was given up: all that is known is that the answer takes longer.
-            self.picked
-                .load
+            self.load().limit.missed(elapsed, self.present());
+            self.load()
                 .observe_at_least(elapsed, self.clock.now(), self.decay);
         }
-        self.picked.load.end();
         self.picked.endpoint.metrics.in_flight.dec();
         self.picked
             .endpoint

@@ -12,7 +12,7 @@ use super::forward::refusal;
 use super::health::judge::Health;
 use super::key::key_of_value;
 use super::pool::Member;
-use super::snapshot::{Candidates, Place, Question};
+use super::snapshot::{Candidates, Place, Question, Wanted};
 use super::target::Target;
 use crate::api::error::ApiError;
 use crate::config::PolicyName;
@@ -79,6 +79,7 @@ pub(super) async fn explain(
         model: &target.model,
         version: target.version.as_deref(),
         key,
+        room: Wanted::Any,
         is_explained: true,
     };
     let members = gateway.pool.members();

@@ -7,18 +7,19 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Gateway;
 use super::attempt::{Tried, try_once};
 use super::endpoint::Endpoint;
 use super::retry::{MAX_FREE, Reason, backoff};
-use super::snapshot::{NoRoute, Picked, Question};
+use super::snapshot::{NoRoute, Picked, Question, Wanted};
 use super::target::Target;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
+use crate::telemetry::gateway_metrics::GatewayMetrics;
 
 /// A request on its way to some worker.
 #[derive(Debug)]
@@ -86,57 +87,115 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut retries = Retries::default();
     let mut decisions = Vec::new();
-    let mut next = pick(gateway, call, &tried);
+    let mut picked = match pick(gateway, call, &tried).await {
+        Ok(picked) => picked,
+        Err(no_route) => {
+            let result = Err(refusal(no_route, &call.target));
+            return Forwarded {
+                result,
+                outcome,
+                decisions,
+            };
+        }
+    };
     loop {
-        let mut picked = match next {
-            Ok(picked) => picked,
-            Err(no_route) => {
-                let result = Err(refusal(no_route, &call.target));
+        outcome.model = Some(Arc::clone(&picked.model));
+        outcome.worker = Some(Arc::clone(&picked.endpoint.id));
+        outcome.attempts += 1;
+        tried.push(Arc::clone(&picked.endpoint));
+        decisions.extend(picked.decision.take());
+        let Tried { verdict, answer } = try_once(gateway, call, picked).await;
+        let next = match verdict.retry {
+            Some(reason) => go_on(gateway, call, &tried, reason, &mut retries).await,
+            None => None,
+        };
+        match next {
+            Some(next) => picked = next,
+            None => {
+                outcome.code = answer.is_ok().then_some(verdict.outcome);
                 return Forwarded {
-                    result,
+                    result: answer,
                     outcome,
                     decisions,
                 };
             }
-        };
-        outcome.model = Some(Arc::clone(&picked.model));
-        outcome.worker = Some(Arc::clone(&picked.endpoint.id));
-        outcome.attempts += 1;
-        let endpoint = Arc::clone(&picked.endpoint);
-        decisions.extend(picked.decision.take());
-        let Tried { verdict, answer } = try_once(gateway, call, picked).await;
-        let finished = |result: Result<_, _>, mut outcome: Outcome, decisions| {
-            outcome.code = result.is_ok().then_some(verdict.outcome);
-            Forwarded {
-                result,
-                outcome,
-                decisions,
-            }
-        };
-        let Some(reason) = verdict.retry else {
-            return finished(answer, outcome, decisions);
-        };
-        tried.push(endpoint);
-        next = pick(gateway, call, &tried);
-        if next.is_err() || !retries.may_go_on(gateway, reason, call.deadline).await {
-            return finished(answer, outcome, decisions);
         }
-        gateway
-            .metrics
-            .retries
-            .with_label_values(&[reason.as_str()])
-            .inc();
     }
 }
 
-fn pick(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picked, NoRoute> {
-    let question = Question {
-        model: &call.target.model,
-        version: call.target.version.as_deref(),
-        key: call.key,
-        is_explained: call.headers.contains_key(headers::DEBUG),
-    };
-    gateway.pool.snapshot().pick(question, tried, gateway.clock.now())
+/// Who tries after those in `tried`, where somebody may.
+async fn go_on(
+    gateway: &Gateway,
+    call: &Call,
+    tried: &[Arc<Endpoint>],
+    reason: Reason,
+    retries: &mut Retries,
+) -> Option<Picked> {
+    let has_another = gateway.pool.snapshot().has_another(call.question(), tried);
+    if !has_another || !retries.may_go_on(gateway, reason, call.deadline).await {
+        return None;
+    }
+    let picked = pick(gateway, call, tried).await.ok()?;
+    let retries = &gateway.metrics.retries;
+    retries.with_label_values(&[reason.as_str()]).inc();
+    Some(picked)
+}
+
+/// Picks who takes the call, other than those in `tried`. Where all have as many requests as they may, or others wait already,
+/// it stands in line.
+async fn pick(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picked, NoRoute> {
+    let question = call.question();
+    let look = || gateway.pool.snapshot().pick(question, tried, gateway.clock.now());
+    let lane = Arc::clone(gateway.pool.snapshot().lane(question)?);
+    if question.room == Wanted::Any || lane.waiting() == 0 {
+        match look() {
+            Err(NoRoute::Full) => {}
+            found => return found,
+        }
+    }
+    let _wait = Wait::begin(&gateway.metrics);
+    let is_found = |found: &Result<_, _>| !matches!(found, Err(NoRoute::Full));
+    let found = lane.wait(|| Some(look()).filter(is_found));
+    let found = timeout_at(call.deadline.0, found).await;
+    found.unwrap_or(Err(NoRoute::Full))
+}
+
+/// A request that stands in line, until it goes.
+struct Wait<'a> {
+    metrics: &'a GatewayMetrics,
+    since: Instant,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(metrics: &'a GatewayMetrics) -> Self {
+        metrics.waiting.inc();
+        let since = Instant::now();
+        Self { metrics, since }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.metrics.waiting.dec();
+        let waited = self.since.elapsed();
+        self.metrics.wait_duration.observe(waited.as_secs_f64());
+    }
+}
+
+impl Call {
+    fn question(&self) -> Question<'_> {
+        Question {
+            model: &self.target.model,
+            version: self.target.version.as_deref(),
+            key: self.key,
+            room: if self.method == Method::GET {
+                Wanted::Any
+            } else {
+                Wanted::Free
+            },
+            is_explained: self.headers.contains_key(headers::DEBUG),
+        }
+    }
 }
 
 /// The retries of one request so far.
@@ -185,6 +244,7 @@ pub(super) fn refusal(no_route: NoRoute, target: &Target) -> ApiError {
             ErrorCode::NoWorker,
             format!("no healthy worker serves model {model:?} now"),
         ),
+        NoRoute::Full => Deadline::exceeded("it waited for a worker with room"),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod balance;
 pub mod circuit;
 pub mod client;
 pub mod clock;
+pub mod concurrency;
 pub mod discovery;
 pub mod endpoint;
 mod everyone;

@@ -14,9 +14,11 @@ use arc_swap::{ArcSwap, Guard};
 use super::balance::Moment;
 use super::circuit::{Breaker, State};
 use super::clock::Clock;
+use super::concurrency::Lane;
+use super::concurrency::lane::Room;
 use super::endpoint::Endpoint;
 use super::health::judge::{Health, Observation};
-use super::snapshot::{Candidates, ModelRoute, Place, Served, Snapshot, Turns};
+use super::snapshot::{Candidates, ModelRoute, Place, Served, Snapshot};
 use crate::api::models::ModelList;
 use crate::config::{BalancingConfig, BreakerConfig, EndpointConfig, HealthConfig, PolicyName};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
@@ -39,10 +41,18 @@ struct Members {
     thresholds: HealthConfig,
     breaker: BreakerConfig,
     list: Vec<Member>,
-    turns: HashMap<(Arc<str>, Box<str>), Turns>,
+    /// Of every model; each version, and no version in particular, has one.
+    lanes: HashMap<Arc<str>, Lanes>,
     generation: u64,
     /// Every model, and whether its ejections are ignored.
     panics: HashMap<Arc<str>, bool>,
+}
+
+/// Where the requests for one model stand in line.
+#[derive(Debug, Default)]
+struct Lanes {
+    room: Arc<Room>,
+    by_version: HashMap<Box<str>, Arc<Lane>>,
 }
 
 /// Who serves one model.
@@ -114,7 +124,7 @@ impl Pool {
             thresholds,
             breaker,
             list: Vec::new(),
-            turns: HashMap::new(),
+            lanes: HashMap::new(),
             generation: 0,
             panics: HashMap::new(),
         };
@@ -476,24 +486,27 @@ impl Members {
     }
 
     fn candidates(&mut self, served: Served, model: &Arc<str>, version: &str) -> Candidates {
-        let turns = self.turns_of(model, version);
-        Candidates::new(self.policy, &self.balancing, served, turns)
+        let lane = self.lane_of(model, version);
+        Candidates::new(self.policy, &self.balancing, served, lane)
     }
 
-    fn turns_of(&mut self, model: &Arc<str>, version: &str) -> Turns {
-        self.turns
-            .entry((model.clone(), version.into()))
-            .or_default()
-            .clone()
+    fn lane_of(&mut self, model: &Arc<str>, version: &str) -> Arc<Lane> {
+        let Lanes { room, by_version } = self.lanes.entry(Arc::clone(model)).or_default();
+        let new = || Arc::new(Lane::to(Arc::clone(room)));
+        Arc::clone(by_version.entry(version.into()).or_insert_with(new))
     }
 
-    /// Forgets the turns of models and versions that nobody has any more, and what is known of members for models that
+    /// Forgets the lanes of models and versions that nobody has any more, and what is known of members for models that
     /// they have no more.
     fn forget(&mut self, snapshot: &Snapshot) {
         self.list.iter_mut().for_each(Member::forget_models);
-        self.turns.retain(|(model, version), _| {
-            let route = snapshot.models.get(model);
-            route.is_some_and(|route| version.is_empty() || route.versions.contains_key(version))
+        self.lanes.retain(|model, lanes| {
+            let Some(route) = snapshot.models.get(model) else {
+                return false;
+            };
+            let is_known = |version: &str| version.is_empty() || route.versions.contains_key(version);
+            lanes.by_version.retain(|version, _| is_known(version));
+            true
         });
     }
 }
@@ -505,7 +518,7 @@ mod tests {
     use super::*;
     use crate::api::models::{ModelEntry, VersionEntry, VersionState};
     use crate::gateway::endpoint::InFlight;
-    use crate::gateway::snapshot::{NoRoute, Picked, Question};
+    use crate::gateway::snapshot::{NoRoute, Picked, Question, Wanted};
 
     pub(super) fn pool(policy: PolicyName, workers: &[(&str, u32)]) -> Pool {
         let thresholds = HealthConfig {
@@ -581,6 +594,7 @@ mod tests {
             model,
             version,
             key: None,
+            room: Wanted::Free,
             is_explained: false,
         };
         pool.snapshot().pick(question, tried, pool.clock.now())

@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::RngExt;
 
 use super::balance::{self, Candidate, Load, Moment, Pick, Policy, SlowStart, hash};
 use super::circuit::{Circuit, State, Trial, ejection};
+use super::concurrency::{Lane, Slot};
 use super::endpoint::Endpoint;
-use crate::config::{BalancingConfig, PolicyName};
+use crate::config::{BalancingConfig, Concurrency, PolicyName};
 
 /// Who may take which request.
 #[derive(Debug)]
@@ -71,8 +71,16 @@ pub struct Candidates {
     /// Those whose breaker is half open: no policy picks them, each takes one request at a time.
     on_trial: Box<[Place]>,
     policy: Box<dyn Policy>,
-    turns: Turns,
+    lane: Arc<Lane>,
+    concurrency: Concurrency,
     slow_start: SlowStart,
+}
+
+/// A place that a request takes.
+struct Found<'a> {
+    place: &'a Place,
+    slot: Slot,
+    trial: Option<Trial>,
 }
 
 /// What a request asks for.
@@ -84,8 +92,19 @@ pub struct Question<'a> {
     pub version: Option<&'a str>,
     /// What the request is to stay with, hashed.
     pub key: Option<u64>,
+    /// How much room it needs.
+    pub room: Wanted,
     /// Whether to say why.
     pub is_explained: bool,
+}
+
+/// Where a request may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// To a worker that has fewer requests for the model than it may.
+    Free,
+    /// To any: it is no work.
+    Any,
 }
 
 /// Who takes a request.
@@ -95,8 +114,8 @@ pub struct Picked {
     pub model: Arc<str>,
     /// The worker.
     pub endpoint: Arc<Endpoint>,
-    /// What is known of it for this model.
-    pub load: Arc<Load>,
+    /// The place that it takes there.
+    pub slot: Slot,
     /// What its breaker for this model goes by.
     pub circuit: Arc<Circuit>,
     /// Where its breaker is half open: the request is to show whether it can be closed.
@@ -104,9 +123,6 @@ pub struct Picked {
     /// Why, where that was asked for.
     pub decision: Option<String>,
 }
-
-/// Counts the first picks from one set over all its snapshots, so that a change does not start a cycle anew.
-pub type Turns = Arc<AtomicU64>;
 
 /// Why nobody can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +133,8 @@ pub enum NoRoute {
     UnknownVersion,
     /// Somebody has it, and nobody can serve it now.
     NoWorker,
+    /// Whoever can serve it has as many requests as it may.
+    Full,
 }
 
 impl Snapshot {
@@ -128,9 +146,7 @@ impl Snapshot {
         now: Moment,
     ) -> Result<Picked, NoRoute> {
         let (route, candidates) = self.find(question)?;
-        let (place, trial) = candidates
-            .pick(question.key, tried, now)
-            .ok_or(NoRoute::NoWorker)?;
+        let Found { place, slot, trial } = candidates.pick(question, tried, now)?;
         let decision = question.is_explained.then(|| {
             let why = candidates.explain_pick(place, question.key, now);
             format!("{} -> {}: {why}", self.policy, place.endpoint.id)
@@ -138,11 +154,25 @@ impl Snapshot {
         Ok(Picked {
             model: Arc::clone(&route.name),
             endpoint: Arc::clone(&place.endpoint),
-            load: Arc::clone(&place.load),
+            slot,
             circuit: Arc::clone(&place.circuit),
             trial,
             decision,
         })
+    }
+
+    /// Whether anybody but those in `tried` could take such a request, now or when there is room.
+    #[must_use]
+    pub fn has_another(&self, question: Question<'_>, tried: &[Arc<Endpoint>]) -> bool {
+        let is_another = |place: &Place| !place.is_among(tried);
+        self.find(question).is_ok_and(|(_, candidates)| {
+            candidates.places.iter().any(is_another) || candidates.on_trial.iter().any(is_another)
+        })
+    }
+
+    /// Where such a request stands in line, if it has to.
+    pub fn lane(&self, question: Question<'_>) -> Result<&Arc<Lane>, NoRoute> {
+        Ok(&self.find(question)?.1.lane)
     }
 
     /// Those of whom one would take such a request.
@@ -197,7 +227,7 @@ impl ModelRoute {
     #[must_use]
     pub fn requests(&self) -> u64 {
         let all = self.versions.values().chain([&self.any_version]);
-        all.map(|candidates| candidates.turns.load(Ordering::Relaxed))
+        all.map(|candidates| candidates.lane.turns())
             .fold(0, u64::wrapping_add)
     }
 }
@@ -217,7 +247,7 @@ impl Candidates {
 
     /// Over those of these places that are not ejected; over all of them where too few would be left.
     #[must_use]
-    pub fn new(name: PolicyName, config: &BalancingConfig, served: Served, turns: Turns) -> Self {
+    pub fn new(name: PolicyName, config: &BalancingConfig, served: Served, lane: Arc<Lane>) -> Self {
         let Served { known, places } = served;
         let working = places.iter().filter(|place| place.is_closed()).count();
         let is_panic = ejection::is_panic(known, working);
@@ -230,7 +260,8 @@ impl Candidates {
             policy: balance::build(name, places.iter().map(Place::candidate).collect(), config),
             places: places.into(),
             on_trial: ejected.into_iter().filter(Place::is_half_open).collect(),
-            turns,
+            lane,
+            concurrency: config.concurrency,
         }
     }
 
@@ -245,7 +276,7 @@ impl Candidates {
     ) -> (Option<usize>, Vec<String>) {
         let policy = balance::build(name, self.places.iter().map(Place::candidate).collect(), config);
         let picked = policy.pick(Pick {
-            turn: self.turns.load(Ordering::Relaxed),
+            turn: self.lane.turns(),
             key,
             avoid: &[],
             now,
@@ -269,56 +300,101 @@ impl Candidates {
     /// it has been unlucky already.
     fn pick(
         &self,
-        key: Option<u64>,
+        question: Question<'_>,
         tried: &[Arc<Endpoint>],
         now: Moment,
-    ) -> Option<(&Place, Option<Trial>)> {
+    ) -> Result<Found<'_>, NoRoute> {
         let trial = || self.pick_for_trial(tried);
-        if let Some(picked) = tried.is_empty().then(trial).flatten() {
-            return Some(picked);
+        if let Some(found) = tried.is_empty().then(trial).flatten() {
+            return Ok(found);
         }
-        match self.pick_by_policy(key, tried, now) {
-            // Where ejections are ignored, whoever comes is on trial.
-            Some(place) => Some((place, place.is_half_open().then_some(Trial::Among))),
-            None => trial(),
+        match self.pick_by_policy(question, tried, now) {
+            Err(NoRoute::NoWorker) => trial().ok_or(NoRoute::NoWorker),
+            found => found,
         }
     }
 
-    fn pick_for_trial(&self, tried: &[Arc<Endpoint>]) -> Option<(&Place, Option<Trial>)> {
+    fn pick_for_trial(&self, tried: &[Arc<Endpoint>]) -> Option<Found<'_>> {
         let untried = self.on_trial.iter().filter(|place| !place.is_among(tried));
-        let mut free = untried.filter_map(|place| Some((place, Some(place.circuit.try_alone()?))));
-        free.next()
+        let on_trial = |place: &'_ Place| {
+            let trial = place.circuit.try_alone()?;
+            Some((Slot::take(&place.load, u32::MAX, &self.lane)?, trial))
+        };
+        untried
+            .filter_map(|place| {
+                let (slot, trial) = on_trial(place)?;
+                Some(Found {
+                    place,
+                    slot,
+                    trial: Some(trial),
+                })
+            })
+            .next()
     }
 
-    fn pick_by_policy(&self, key: Option<u64>, tried: &[Arc<Endpoint>], now: Moment) -> Option<&Place> {
+    /// What the policy picks, among those that have fewer requests than they may.
+    fn pick_by_policy(
+        &self,
+        question: Question<'_>,
+        tried: &[Arc<Endpoint>],
+        now: Moment,
+    ) -> Result<Found<'_>, NoRoute> {
         let mut rng = rand::rng();
         // A retry starts anywhere and takes nobody's turn. If it took the next one, two workers in turn would send
         // every first try to the same one, though it fails.
         let turn = if tried.is_empty() {
-            self.turns.fetch_add(1, Ordering::Relaxed)
+            self.lane.next_turn()
         } else {
             rng.random()
         };
-        let pick = Pick {
-            turn,
-            key,
-            avoid: &self.indices_of(tried),
-            now,
-            rng: &mut rng,
-        };
         let up_since = |index: usize| self.places[index].up_since;
-        let picked = self.slow_start.pick(&*self.policy, pick, up_since);
-        self.places.get(picked?)
+        let mut avoid = self.indices_where(|place| !tried.is_empty() && place.is_among(tried));
+        let mut found = NoRoute::NoWorker;
+        loop {
+            let pick = Pick {
+                turn,
+                key: question.key,
+                avoid: &avoid,
+                now,
+                rng: &mut rng,
+            };
+            let picked = self.slow_start.pick(&*self.policy, pick, up_since);
+            let Some(place) = picked.and_then(|index| self.places.get(index)) else {
+                return Err(found);
+            };
+            if let Some(slot) = Slot::take(&place.load, self.most_at(place, question.room), &self.lane) {
+                // Where ejections are ignored, whoever comes is on trial.
+                let trial = place.is_half_open().then_some(Trial::Among);
+                return Ok(Found { place, slot, trial });
+            }
+            found = NoRoute::Full;
+            avoid = self.indices_where(|other| {
+                std::ptr::eq(other, place) || other.is_among(tried) || self.is_full(other, question.room)
+            });
+        }
     }
 
-    fn indices_of(&self, tried: &[Arc<Endpoint>]) -> Vec<usize> {
-        if tried.is_empty() {
-            return Vec::new();
+    fn is_full(&self, place: &Place, room: Wanted) -> bool {
+        place.load.awaited() >= self.most_at(place, room)
+    }
+
+    /// How many requests may be at a place, with one that wants so much room.
+    fn most_at(&self, place: &Place, room: Wanted) -> u32 {
+        let limit = || match self.concurrency {
+            Concurrency::Adaptive => place.load.limit.get(),
+            Concurrency::Unlimited => u32::MAX,
+            Concurrency::Limit(most) => most,
+        };
+        match room {
+            Wanted::Any => u32::MAX,
+            Wanted::Free => limit(),
         }
-        self.places
-            .iter()
-            .enumerate()
-            .filter(|(_, place)| place.is_among(tried))
+    }
+
+    fn indices_where(&self, is_meant: impl Fn(&Place) -> bool) -> Vec<usize> {
+        let places = self.places.iter().enumerate();
+        places
+            .filter(|(_, place)| is_meant(place))
             .map(|(index, _)| index)
             .collect()
     }
@@ -354,6 +430,13 @@ mod tests {
     use crate::telemetry::gateway_metrics::GatewayMetrics;
 
     const WINDOW: Duration = Duration::from_secs(10);
+    const QUESTION: Question<'_> = Question {
+        model: "iris",
+        version: None,
+        key: None,
+        room: Wanted::Free,
+        is_explained: false,
+    };
 
     fn seconds(count: u64) -> Moment {
         Moment::from_micros(count * 1_000_000)
@@ -390,14 +473,14 @@ mod tests {
         };
         let places = places.enumerate().map(place).collect();
         let served = Served { known, places };
-        Candidates::new(PolicyName::RoundRobin, &config, served, Turns::default())
+        Candidates::new(PolicyName::RoundRobin, &config, served, Arc::default())
     }
 
     fn share_of_last(candidates: &Candidates, now: Moment) -> usize {
         let last = candidates.places.last().unwrap();
         let is_last = |place: &Place| Arc::ptr_eq(&place.endpoint, &last.endpoint);
-        let picks = (0..1_000).map(|_| candidates.pick(None, &[], now).unwrap());
-        picks.filter(|(place, _)| is_last(place)).count()
+        let picks = (0..1_000).map(|_| candidates.pick(QUESTION, &[], now).unwrap());
+        picks.filter(|found| is_last(found.place)).count()
     }
 
     #[test]
@@ -430,8 +513,8 @@ mod tests {
     }
 
     fn pick_of<'a>(candidates: &'a Candidates, tried: &[Arc<Endpoint>]) -> (&'a str, Option<Trial>) {
-        let (place, trial) = candidates.pick(None, tried, seconds(1_000)).unwrap();
-        (&place.endpoint.id, trial)
+        let found = candidates.pick(QUESTION, tried, seconds(1_000)).unwrap();
+        (&found.place.endpoint.id, found.trial)
     }
 
     #[test]
@@ -463,7 +546,7 @@ mod tests {
         let (last, trial) = pick_of(&candidates, &all[..2]);
         assert!(last == "w2" && trial.is_some());
         drop(trial);
-        assert!(candidates.pick(None, &all, seconds(1_000)).is_none());
+        assert!(candidates.pick(QUESTION, &all, seconds(1_000)).is_err());
     }
 
     #[test]

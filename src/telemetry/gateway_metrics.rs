@@ -15,6 +15,10 @@ pub struct GatewayMetrics {
     pub request_duration: HistogramVec,
     /// Requests between admission and the end of their answer.
     pub in_flight: IntGauge,
+    /// Requests that wait for a worker with room.
+    pub waiting: IntGauge,
+    /// How long those waited that had to.
+    pub wait_duration: Histogram,
     /// Tries on another endpoint, by the reason for which the one before it failed.
     pub retries: IntCounterVec,
     /// Retries that the budget did not allow.
@@ -94,6 +98,17 @@ impl GatewayMetrics {
                 "millrace_gateway_in_flight_requests",
                 "Requests between admission and the end of their answer.",
             ),
+            waiting: alone(
+                "millrace_gateway_waiting_requests",
+                "Requests that wait until a worker has fewer than it may have at once.",
+            ),
+            wait_duration: declare
+                .durations(
+                    "millrace_gateway_wait_duration_seconds",
+                    "Time that requests waited for a worker with room, where they had to.",
+                    &[],
+                )
+                .with_label_values::<&str>(&[]),
             retries: declare.counter(
                 "millrace_gateway_retries_total",
                 "Tries on another endpoint, by the reason for which the one before failed.",

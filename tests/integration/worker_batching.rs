@@ -96,7 +96,7 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
         .await;
     assert_eq!(refused.assert_error(429, "overloaded").header("retry-after"), "1");
     let load = refused.header("endpoint-load-metrics");
-    let expected = "TEXT named_metrics.in_flight=2, named_metrics.queue_depth=1";
+    let expected = "TEXT named_metrics.in_flight=2, named_metrics.queue_depth=1, named_metrics.concurrency=1";
     assert_eq!(load, expected, "nothing has ended yet");
     busy.abort();
     waiting.await.unwrap().assert_ok();

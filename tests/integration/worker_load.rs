@@ -35,6 +35,7 @@ async fn every_answer_about_a_model_tells_its_load() {
     let idle = LoadReport {
         in_flight: Some(0),
         queue_depth: Some(0),
+        concurrency: Some(32),
         ..LoadReport::default()
     };
     let row =
@@ -67,8 +68,8 @@ async fn every_answer_about_a_model_tells_its_load() {
         let load = load_of(&answer);
         assert_eq!(load.latency_micros.is_some(), status == 200, "{path}: {load:?}");
         assert_eq!(
-            (load.in_flight, load.queue_depth),
-            (Some(0), Some(0)),
+            (load.in_flight, load.queue_depth, load.concurrency),
+            (Some(0), Some(0), Some(32)),
             "{path}: {load:?}"
         );
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::estimate::PeakEwma;
 use crate::api::load_report::LoadReport;
+use crate::gateway::concurrency::Limit;
 use crate::moment::Moment;
 
 /// What one endpoint has to do, over all models.
@@ -36,6 +37,8 @@ pub struct Load {
     trouble: PeakEwma,
     signal: Signal,
     capacity: AtomicU32,
+    /// How many requests it is to have at once.
+    pub limit: Limit,
 }
 
 impl Load {
@@ -49,6 +52,7 @@ impl Load {
             trouble: PeakEwma::default(),
             signal: Signal::default(),
             capacity: AtomicU32::new(0),
+            limit: Limit::default(),
         }
     }
 
@@ -58,10 +62,33 @@ impl Load {
         self.endpoint.in_flight()
     }
 
+    /// Requests for this model that wait for the endpoint's answer.
+    #[must_use]
+    pub fn awaited(&self) -> u32 {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
     /// Counts a request in. Whoever calls this calls [`Load::end`] once.
     pub fn begin(&self) {
-        self.endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         self.awaited.fetch_add(1, Ordering::Relaxed);
+        self.count_use();
+    }
+
+    /// Counts a request in as [`Load::begin`] does, and gives true, if there are fewer than `most` for this model.
+    pub fn try_begin(&self, most: u32) -> bool {
+        let one_more = |awaited| (awaited < most).then_some(awaited + 1);
+        let is_in = self
+            .awaited
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok();
+        if is_in {
+            self.count_use();
+        }
+        is_in
+    }
+
+    fn count_use(&self) {
+        self.endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         self.signal.uses.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -133,6 +160,9 @@ impl Load {
         }
         if let Some(capacity) = report.capacity() {
             self.smooth_capacity(capacity as f32);
+        }
+        if let Some(concurrency) = report.concurrency {
+            self.limit.can_work_on(concurrency);
         }
     }
 

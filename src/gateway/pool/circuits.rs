@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::config::PolicyName;
     use crate::gateway::health::judge::Observation;
-    use crate::gateway::snapshot::Question;
+    use crate::gateway::snapshot::{Question, Wanted};
 
     const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -240,6 +240,7 @@ mod tests {
                         model: "iris",
                         version: None,
                         key: None,
+                        room: Wanted::Free,
                         is_explained: false,
                     };
                     let Ok(picked) = pool.snapshot().pick(question, &[], pool.clock.now()) else {

@@ -38,6 +38,7 @@ pub(crate) struct Batcher {
     queue: Arc<Queue<Entry>>,
     statistics: Arc<Statistics>,
     load: Arc<ModelLoad>,
+    concurrency: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -93,10 +94,16 @@ impl Batcher {
         metrics: &BatchMetrics,
         load: Arc<ModelLoad>,
     ) -> io::Result<Self> {
+        let rows = if graph.signature().batch.has_axis() {
+            config.max_batch_size
+        } else {
+            1
+        };
         let batcher = Self {
             queue: Arc::new(Queue::new(config.queue, metrics.queue_depth.clone())),
             statistics: Arc::default(),
             load,
+            concurrency: config.instances.saturating_mul(rows),
             threads: Mutex::default(),
         };
         for instance in 0..config.instances {
@@ -149,6 +156,11 @@ impl Batcher {
     /// The load of its model.
     pub(crate) const fn load(&self) -> &Arc<ModelLoad> {
         &self.load
+    }
+
+    /// Requests of one row that its engines can work on at once.
+    pub(crate) const fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     /// Requests that wait.

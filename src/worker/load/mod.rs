@@ -13,6 +13,7 @@ use tokio::time::Instant;
 pub use self::latencies::Latencies;
 pub use self::throughput::{Figures, Throughput};
 use super::Worker;
+use super::batching::Batcher;
 use crate::api::headers;
 use crate::api::load_report::LoadReport;
 use crate::moment::Moment;
@@ -73,6 +74,7 @@ pub fn report(in_flight: u32, latency_micros: Option<u32>, figures: Option<Figur
         in_flight: Some(in_flight),
         queue_depth: None,
         latency_micros,
+        concurrency: None,
         utilization: figures.map(|figures| figures.utilization),
         requests_per_second: figures.map(|figures| figures.requests_per_second),
     }
@@ -105,12 +107,13 @@ impl Worker {
                 ..LoadReport::default()
             };
         };
-        let waiting: usize = catalogue
-            .answering(model)
-            .map(|served| served.batcher.depth())
-            .sum();
+        let sum = |of: fn(&Batcher) -> usize| {
+            let batchers = catalogue.answering(model).map(|served| &served.batcher);
+            u32::try_from(batchers.map(of).sum::<usize>()).unwrap_or(u32::MAX)
+        };
         LoadReport {
-            queue_depth: u32::try_from(waiting).ok(),
+            queue_depth: Some(sum(Batcher::depth)),
+            concurrency: Some(sum(Batcher::concurrency)),
             ..any.batcher.load().report(in_flight, Instant::now())
         }
     }
