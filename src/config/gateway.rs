@@ -14,6 +14,7 @@ use super::balancing::{BalancingConfig, PolicyName};
 use super::breaker::BreakerConfig;
 use super::check::body_size;
 use super::discovery::{DiscoveryConfig, read_discovery};
+use super::hedging::HedgingConfig;
 use super::section::{ConfigError, ConfigErrors, Section};
 use super::setting::{Setting, authority_text, duration_text};
 use super::worker::{at_least_one, default_model, positive};
@@ -63,6 +64,8 @@ pub struct GatewayConfig {
     pub breaker: BreakerConfig,
     /// When a request is tried again.
     pub retry: RetryConfig,
+    /// When a prediction is sent to a second worker as well.
+    pub hedging: HedgingConfig,
     /// What a load request of the model repository may take.
     pub repository: RepositoryCallsConfig,
 }
@@ -144,6 +147,7 @@ impl GatewayConfig {
             health: HealthConfig::read(section.section("health")),
             breaker: BreakerConfig::read(section.section("breaker")),
             retry: RetryConfig::read(section.section("retry")),
+            hedging: HedgingConfig::read(section.section("hedging")),
         };
         if config.threads == Some(0) {
             section.report("threads", "expected a whole number, 1 or more; found 0");

@@ -12,6 +12,7 @@ mod discovery;
 mod engine;
 mod follow;
 mod gateway;
+mod hedging;
 mod layers;
 mod repository;
 mod section;
@@ -27,6 +28,7 @@ pub use follow::{FollowedFile, Looked};
 pub use gateway::{
     EndpointConfig, GatewayConfig, HealthConfig, MAX_WEIGHT, RepositoryCallsConfig, RetryConfig,
 };
+pub use hedging::HedgingConfig;
 pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
 pub use section::{ConfigError, ConfigErrors};

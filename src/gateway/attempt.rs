@@ -1,55 +1,153 @@
-//! One try of a request: sends it to the worker that was picked, waits for the answer, and takes in what that says of the
-//! worker.
+//! One try of a request: sends it to the worker that was picked, and to a second one if that takes long, waits for the answer,
+//! and takes in what that says of the worker.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Gateway;
 use super::answer::Answer;
 use super::client::SendError;
+use super::concurrency::Lane;
 use super::endpoint::{Endpoint, InFlight};
 use super::forward::Call;
+use super::hedging;
 use super::retry::Reason;
-use super::snapshot::Picked;
+use super::snapshot::{Picked, Question, Wanted};
 use super::verdict::{Latency, Verdict};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
 use crate::http::deadline::Deadline;
 
+/// Tries `call` at the worker that was picked for it, which `tried` ends with. If that takes long, it is sent to a second
+/// worker as well, which `tried` then ends with, and whoever answers first has won; the other is given up, and need not compute it.
+pub(super) async fn try_hedged(
+    gateway: &Gateway,
+    call: &Call,
+    picked: Picked,
+    tried: &mut Vec<Arc<Endpoint>>,
+    decisions: &mut Vec<String>,
+) -> Tried {
+    let config = gateway.settings().hedging.clone();
+    let lane = Arc::clone(picked.slot.lane());
+    let delay = hedging::delay(&lane.usual, &config).filter(|_| call.is_prediction());
+    let begun = Instant::now();
+    let mut first = pin!(try_once(gateway, call, picked));
+    let mut patience = delay.unwrap_or(Duration::MAX);
+    let second = loop {
+        if let Ok(done) = timeout(patience, &mut first).await {
+            if done.verdict.latency == Latency::Measured && call.is_prediction() {
+                lane.usual.observe(begun.elapsed(), config.percentile);
+            }
+            return done;
+        }
+        match pick_hedge(gateway, call, &lane, tried) {
+            Ok(second) => break second,
+            // There may be room, or a hedge to be had, later.
+            Err(reason) => {
+                let refused = &gateway.metrics.hedges_refused;
+                refused.with_label_values(&[reason]).inc();
+                patience *= 2;
+            }
+        }
+    };
+    lane.usual.observe_above(config.percentile);
+    if let Some(decision) = &second.decision {
+        let waited = begun.elapsed().as_millis();
+        decisions.push(format!("hedged after {waited} ms: {decision}"));
+    }
+    let slow = tried.last().map(Arc::clone);
+    tried.push(Arc::clone(&second.endpoint));
+    let second = pin!(try_once(gateway, call, second));
+    let (done, has_won) = first_good(first, second).await;
+    let outcome = if has_won { "won" } else { "lost" };
+    gateway.metrics.hedges.with_label_values(&[outcome]).inc();
+    if let Some(slow) = slow.filter(|_| has_won) {
+        slow.metrics.count("given_up");
+        slow.probe_now.notify_one();
+    }
+    done
+}
+
+/// The first of two tries that is no failure, and whether it is the second; or the last failure.
+async fn first_good(
+    mut first: Pin<&mut impl Future<Output = Tried>>,
+    mut second: Pin<&mut impl Future<Output = Tried>>,
+) -> (Tried, bool) {
+    let (done, is_second) = tokio::select! {
+        done = &mut first => (done, false),
+        done = &mut second => (done, true),
+    };
+    if done.verdict.retry.is_none() {
+        return (done, is_second);
+    }
+    let other = if is_second { first.await } else { second.await };
+    (other, !is_second)
+}
+
+/// Who takes a second copy of the call: nobody where requests wait, where nobody else has less to do than it can, or where too
+/// many copies were sent of late.
+fn pick_hedge(
+    gateway: &Gateway,
+    call: &Call,
+    lane: &Lane,
+    tried: &[Arc<Endpoint>],
+) -> Result<Picked, &'static str> {
+    let now = gateway.clock.now();
+    let question = Question {
+        room: Wanted::Spare,
+        ..call.question()
+    };
+    if lane.waiting() > 0 {
+        return Err("loaded");
+    }
+    let picked = gateway
+        .pool
+        .snapshot()
+        .pick(question, tried, now)
+        .map_err(|_| "loaded")?;
+    let budget = gateway.settings().hedging.budget;
+    let is_allowed = gateway.hedging_budget.withdraw(budget, now);
+    is_allowed.then_some(picked).ok_or("budget")
+}
+
 /// What came of one try.
 pub(super) struct Tried {
     pub(super) verdict: Verdict,
+    /// Who was tried.
+    pub(super) endpoint: Arc<Endpoint>,
     /// What the client gets if this is the last try.
     pub(super) answer: Result<Response<Body>, ApiError>,
 }
 
 /// Sends `call` to the worker that was picked for it.
-pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
+async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
     let decay = gateway.settings().balancing.decay;
+    let endpoint = Arc::clone(&picked.endpoint);
     let mut guard = InFlight::begin(picked, gateway.clock, decay);
     let answering = async {
         let response = gateway.client.send(request_to(guard.endpoint(), call)).await?;
         Answer::take_in(response).await
     };
-    match timeout_at(call.deadline.0, answering).await {
+    let (verdict, answer) = match timeout_at(call.deadline.0, answering).await {
         Err(_) => {
             let verdict = Verdict::OUT_OF_TIME;
             note(gateway, call, &verdict, &mut guard, None);
             let answer = Err(Deadline::exceeded("a worker was at it"));
-            Tried { verdict, answer }
+            (verdict, answer)
         }
         Ok(Err(error)) => {
             let verdict = Verdict::of_send_error(&error);
             note(gateway, call, &verdict, &mut guard, None);
             blame(gateway, &verdict, guard.endpoint(), || error.to_string());
             let answer = Err(no_answer(guard.endpoint(), &error));
-            Tried { verdict, answer }
+            (verdict, answer)
         }
         Ok(Ok(answer)) => {
             let status = answer.parts.status;
@@ -66,8 +164,13 @@ pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> 
                 None if !status.is_success() => Err(not_ours(guard.endpoint(), status)),
                 _ => Ok(answer.into_response(guard, call.deadline)),
             };
-            Tried { verdict, answer }
+            (verdict, answer)
         }
+    };
+    Tried {
+        verdict,
+        endpoint,
+        answer,
     }
 }
 
@@ -81,7 +184,7 @@ fn note(
     retry_after: Option<Duration>,
 ) {
     let settings = gateway.settings();
-    let is_prediction = call.method != Method::GET;
+    let is_prediction = call.is_prediction();
     guard.endpoint().metrics.count(verdict.outcome);
     let mark = verdict.mark(guard.elapsed(), settings.deadline);
     if let Some(mark) = mark.filter(|_| is_prediction) {

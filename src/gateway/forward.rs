@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Gateway;
-use super::attempt::{Tried, try_once};
+use super::attempt::{Tried, try_hedged};
 use super::endpoint::Endpoint;
 use super::retry::{MAX_FREE, Reason, backoff};
 use super::snapshot::{NoRoute, Picked, Question, Wanted};
@@ -82,7 +82,9 @@ impl Forwarded {
 
 /// Sends `call` to one worker after the other until one answers, within attempts, budget and deadline.
 pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
-    gateway.budget.deposit(gateway.clock.now());
+    let now = gateway.clock.now();
+    gateway.budget.deposit(now);
+    gateway.hedging_budget.deposit(now);
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut retries = Retries::default();
@@ -100,11 +102,15 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     };
     loop {
         outcome.model = Some(Arc::clone(&picked.model));
-        outcome.worker = Some(Arc::clone(&picked.endpoint.id));
-        outcome.attempts += 1;
         tried.push(Arc::clone(&picked.endpoint));
         decisions.extend(picked.decision.take());
-        let Tried { verdict, answer } = try_once(gateway, call, picked).await;
+        let Tried {
+            verdict,
+            endpoint,
+            answer,
+        } = try_hedged(gateway, call, picked, &mut tried, &mut decisions).await;
+        outcome.worker = Some(Arc::clone(&endpoint.id));
+        outcome.attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let next = match verdict.retry {
             Some(reason) => go_on(gateway, call, &tried, reason, &mut retries).await,
             None => None,
@@ -183,15 +189,20 @@ impl Drop for Wait<'_> {
 }
 
 impl Call {
-    fn question(&self) -> Question<'_> {
+    /// Whether it is one, and not a question about a model.
+    pub(super) fn is_prediction(&self) -> bool {
+        self.method != Method::GET
+    }
+
+    pub(super) fn question(&self) -> Question<'_> {
         Question {
             model: &self.target.model,
             version: self.target.version.as_deref(),
             key: self.key,
-            room: if self.method == Method::GET {
-                Wanted::Any
-            } else {
+            room: if self.is_prediction() {
                 Wanted::Free
+            } else {
+                Wanted::Any
             },
             is_explained: self.headers.contains_key(headers::DEBUG),
         }

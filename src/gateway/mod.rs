@@ -21,6 +21,7 @@ mod everyone;
 mod explain;
 pub mod forward;
 pub mod health;
+pub mod hedging;
 pub mod key;
 pub mod models;
 pub mod pool;
@@ -67,6 +68,8 @@ pub struct Gateway {
     pub metrics: GatewayMetrics,
     /// How many retries all requests together may still make.
     pub budget: RetryBudget,
+    /// How many hedges.
+    pub hedging_budget: RetryBudget,
     /// How many requests are inside.
     pub admission: Admission,
     /// Models that come with load requests.
@@ -95,6 +98,7 @@ impl Gateway {
             clock,
             client: WorkerClient::new(config.connect_timeout),
             budget: RetryBudget::default(),
+            hedging_budget: RetryBudget::default(),
             admission: Admission::new(metrics.in_flight.clone()),
             uploads: UploadRoom::default(),
             drain: Drain::new(),

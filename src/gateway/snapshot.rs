@@ -103,6 +103,8 @@ pub struct Question<'a> {
 pub enum Wanted {
     /// To a worker that has fewer requests for the model than it may.
     Free,
+    /// To a worker that has fewer than half of the requests that do it good.
+    Spare,
     /// To any: it is no work.
     Any,
 }
@@ -388,6 +390,7 @@ impl Candidates {
         match room {
             Wanted::Any => u32::MAX,
             Wanted::Free => limit(),
+            Wanted::Spare => limit().min(place.load.limit.get()).div_ceil(2),
         }
     }
 

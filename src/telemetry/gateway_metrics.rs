@@ -23,6 +23,10 @@ pub struct GatewayMetrics {
     pub retries: IntCounterVec,
     /// Retries that the budget did not allow.
     pub retries_refused: IntCounter,
+    /// Predictions that were sent to a second worker, by what came of it: `won` or `lost`.
+    pub hedges: IntCounterVec,
+    /// Those that were not although they took long, by the reason: `budget` or `loaded`.
+    pub hedges_refused: IntCounterVec,
     /// Generation of the snapshot in force; every change of policy, weights, members or health makes a new one.
     pub snapshot_generation: IntGauge,
     /// Generation of the configuration in force; every file that was taken over makes a new one.
@@ -121,6 +125,16 @@ impl GatewayMetrics {
                     &[],
                 )
                 .with_label_values::<&str>(&[]),
+            hedges: declare.counter(
+                "millrace_gateway_hedges_total",
+                "Predictions that were sent to a second worker because the first took long, by what came of it: won or lost.",
+                &["outcome"],
+            ),
+            hedges_refused: declare.counter(
+                "millrace_gateway_hedges_refused_total",
+                "Hedges that were not made, by the reason: budget, or loaded.",
+                &["reason"],
+            ),
             snapshot_generation: alone(
                 "millrace_gateway_snapshot_generation",
                 "Generation of the balancing snapshot in force.",

@@ -15,6 +15,7 @@ mod gateway_discovery;
 mod gateway_failures;
 mod gateway_headers;
 mod gateway_health;
+mod gateway_hedging;
 mod gateway_limits;
 mod gateway_metrics;
 mod gateway_policies;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
+use crate::gateway::hedging::Percentile;
+
 /// After so long, who is first in line looks again though nobody has left: an endpoint may have come, or a limit grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -16,6 +18,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub struct Lane {
     /// First picks so far.
     turns: AtomicU64,
+    /// How long its predictions usually take.
+    pub usual: Percentile,
     waiting: AtomicUsize,
     /// Held by whoever is first in line; the others wait for it in their order.
     first: Mutex<()>,
