@@ -18,3 +18,5 @@ pub const ERROR_CODE: &str = "x-millrace-error";
 pub const DEBUG: &str = "x-millrace-debug";
 /// Why the gateway picked the worker, or each that it tried.
 pub const DECISION: &str = "x-millrace-decision";
+/// On the gateway's answers to predictions that named no version: the one that the model's rollout chose.
+pub const ROLLOUT: &str = "x-millrace-rollout";

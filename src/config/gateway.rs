@@ -1,6 +1,6 @@
 //! `[gateway]`
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::breaker::BreakerConfig;
 use super::check::body_size;
 use super::discovery::{DiscoveryConfig, read_discovery};
 use super::hedging::HedgingConfig;
+use super::rollout::{RolloutConfig, read_rollouts};
 use super::section::{ConfigError, ConfigErrors, Section};
 use super::setting::{Setting, authority_text, duration_text};
 use super::worker::{at_least_one, default_model, positive};
@@ -68,6 +69,8 @@ pub struct GatewayConfig {
     pub hedging: HedgingConfig,
     /// What a load request of the model repository may take.
     pub repository: RepositoryCallsConfig,
+    /// Which versions share the requests that name none, for each model that has such a rule.
+    pub rollout: BTreeMap<String, RolloutConfig>,
 }
 
 /// One worker, as the gateway's configuration names it.
@@ -148,6 +151,7 @@ impl GatewayConfig {
             breaker: BreakerConfig::read(section.section("breaker")),
             retry: RetryConfig::read(section.section("retry")),
             hedging: HedgingConfig::read(section.section("hedging")),
+            rollout: read_rollouts(section.section("rollout")),
         };
         if config.threads == Some(0) {
             section.report("threads", "expected a whole number, 1 or more; found 0");

@@ -15,6 +15,7 @@ mod gateway;
 mod hedging;
 mod layers;
 mod repository;
+mod rollout;
 mod section;
 mod setting;
 mod telemetry;
@@ -31,6 +32,7 @@ pub use gateway::{
 pub use hedging::HedgingConfig;
 pub use layers::Layers;
 pub use repository::{RepositoryConfig, ServingConfig, VersionPolicy, Watch};
+pub use rollout::{RollbackConfig, RolloutConfig};
 pub use section::{ConfigError, ConfigErrors};
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use worker::{BatchingConfig, LoadingConfig, ModelConfig, WorkerConfig};

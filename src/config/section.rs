@@ -41,6 +41,15 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
+impl ConfigErrors {
+    /// All of them in one line.
+    #[must_use]
+    pub fn joined(&self, separator: &str) -> String {
+        let errors: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        errors.join(separator)
+    }
+}
+
 /// Collects errors while sections are read.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<ConfigError>>);

@@ -24,7 +24,7 @@ use crate::api::headers;
 use crate::http::deadline::Deadline;
 
 /// The largest answer that is taken in whole before it is passed on.
-const HELD_ANSWER: u64 = 1 << 20;
+pub(super) const HELD_ANSWER: u64 = 1 << 20;
 
 /// A worker's answer, as far as it is here.
 pub(super) struct Answer {
@@ -69,6 +69,14 @@ impl Answer {
         }
         let body = serde_json::from_slice::<ErrorBody<'_>>(body).ok()?;
         Some(body.error.code)
+    }
+
+    /// The body, where it is held.
+    pub(super) fn held(&self) -> Option<Bytes> {
+        match &self.body {
+            AnswerBody::Held(bytes) => Some(bytes.clone()),
+            AnswerBody::Passing(_) => None,
+        }
     }
 
     /// When the worker says that it can be asked again.

@@ -17,6 +17,7 @@ use super::client::SendError;
 use super::concurrency::Lane;
 use super::endpoint::{Endpoint, InFlight};
 use super::forward::Call;
+use super::health::judge::Observation;
 use super::hedging;
 use super::retry::Reason;
 use super::snapshot::{Picked, Question, Wanted};
@@ -145,7 +146,7 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
         Ok(Err(error)) => {
             let verdict = Verdict::of_send_error(&error);
             note(gateway, call, &verdict, &mut guard, None);
-            blame(gateway, &verdict, guard.endpoint(), || error.to_string());
+            blame(gateway, call, &verdict, guard.endpoint(), || error.to_string());
             let answer = Err(no_answer(guard.endpoint(), &error));
             (verdict, answer)
         }
@@ -157,7 +158,7 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
                 guard.report(report);
             }
             note(gateway, call, &verdict, &mut guard, answer.retry_after());
-            blame(gateway, &verdict, guard.endpoint(), || {
+            blame(gateway, call, &verdict, guard.endpoint(), || {
                 format!("it answered with status {status}")
             });
             let answer = match code {
@@ -186,9 +187,8 @@ fn note(
     let settings = gateway.settings();
     let is_prediction = call.is_prediction();
     guard.endpoint().metrics.count(verdict.outcome);
-    let mark = verdict.mark(guard.elapsed(), settings.deadline);
-    if let Some(mark) = mark.filter(|_| is_prediction) {
-        gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+    if is_prediction {
+        judge(gateway, call, verdict, guard);
     }
     if verdict.retry == Some(Reason::Overloaded) {
         guard.load().limit.refused();
@@ -204,14 +204,39 @@ fn note(
     }
 }
 
-/// Takes in what a try that failed says of the worker's health.
-fn blame(gateway: &Gateway, verdict: &Verdict, endpoint: &Arc<Endpoint>, problem: impl FnOnce() -> String) {
+/// Lets those hear what came of a prediction who judge by it: the rollout that it is part of, and the breaker of the
+/// endpoint. That the version of a split fails is the version's fault, and no endpoint's.
+fn judge(gateway: &Gateway, call: &Call, verdict: &Verdict, guard: &InFlight) {
+    let settings = gateway.settings();
+    let elapsed = guard.elapsed();
+    if let Some(part) = &call.part {
+        // All versions meet the same clients: however little time one of them gives, running out of it counts.
+        if let Some(mark) = verdict.mark(elapsed, Duration::ZERO) {
+            part.take_mark(mark, elapsed, gateway.clock);
+        }
+    }
+    let mark = verdict.mark(elapsed, settings.deadline);
+    if let Some(mark) = mark.filter(|_| !call.is_split()) {
+        gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+    }
+}
+
+/// Takes in what a try that failed says of the worker's health. What the version of a split does to its connections is no
+/// proof that the worker cannot serve others; that nobody listens is.
+fn blame(
+    gateway: &Gateway,
+    call: &Call,
+    verdict: &Verdict,
+    endpoint: &Arc<Endpoint>,
+    problem: impl FnOnce() -> String,
+) {
     if verdict.retry.is_none() {
         return;
     }
     let problem = problem();
     tracing::debug!(worker = %endpoint.id, problem, outcome = verdict.outcome, "a try failed");
-    if let Some(observation) = verdict.health {
+    let is_proof = |health: &Observation| !call.is_split() || *health == Observation::Out;
+    if let Some(observation) = verdict.health.filter(is_proof) {
         gateway.pool.observe_bad(endpoint, observation, problem);
     }
     endpoint.probe_now.notify_one();
@@ -239,7 +264,8 @@ fn no_answer(endpoint: &Endpoint, error: &SendError) -> ApiError {
     ApiError::new(code, message)
 }
 
-fn request_to(endpoint: &Endpoint, call: &Call) -> Request<Full<Bytes>> {
+/// `call` as a request to this endpoint, with what is left of its time.
+pub(super) fn request_to(endpoint: &Endpoint, call: &Call) -> Request<Full<Bytes>> {
     let mut passed = call.headers.clone();
     let left = call.deadline.remaining_header(Instant::now());
     passed.insert(headers::REQUEST_TIMEOUT_MS, left);

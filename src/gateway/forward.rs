@@ -13,6 +13,7 @@ use super::Gateway;
 use super::attempt::{Tried, try_hedged};
 use super::endpoint::Endpoint;
 use super::retry::{MAX_FREE, Reason, backoff};
+use super::rollout::Part;
 use super::snapshot::{NoRoute, Picked, Question, Wanted};
 use super::target::Target;
 use crate::api::error::{ApiError, ErrorCode};
@@ -38,6 +39,8 @@ pub struct Call {
     pub body: Bytes,
     /// When it must be answered.
     pub deadline: Deadline,
+    /// Which part of a rollout it is.
+    pub part: Option<Part>,
 }
 
 /// What came of a call.
@@ -52,6 +55,14 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
+    /// What the client is told: `ok`, or the code of an error.
+    pub fn code(&self) -> &'static str {
+        match &self.result {
+            Ok(_) => self.outcome.code.unwrap_or("ok"),
+            Err(error) => error.code.as_str(),
+        }
+    }
+
     /// The answer for the client, which tells who gave it and after how many tries.
     pub fn into_response(self) -> Response<Body> {
         let Self {
@@ -194,6 +205,12 @@ impl Call {
         self.method != Method::GET
     }
 
+    /// Whether it goes to the version of a split, whose failures are no endpoint's.
+    pub(super) fn is_split(&self) -> bool {
+        self.part.as_ref().is_some_and(Part::is_split)
+    }
+
+    /// What it asks of a snapshot.
     pub(super) fn question(&self) -> Question<'_> {
         Question {
             model: &self.target.model,

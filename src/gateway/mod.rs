@@ -1,10 +1,10 @@
 //! The front process: takes requests, picks a worker for each, and sees it through.
 //!
 //! The way of a request: [`router`] → [`predict`] ([`admission`], deadline, body, [`target`]) → [`forward`] (picks from
-//! the [`snapshot`], tries by an [`attempt`] that holds an [`endpoint`] guard, sends by the [`client`] and judges the answer,
-//! [`retry`]) → the client.
-//! Beside it run the probes ([`health`]), which keep the [`pool`] true, the [`discovery`] of workers, the [`admin`]
-//! listener and the [`reload`] of the configuration.
+//! the [`snapshot`], tries by an [`attempt`] that holds an [`endpoint`] guard, sends by the [`client`] and judges the
+//! answer, [`retry`]) → the client. Where a request names no version, the [`rollout`] of its model may choose one
+//! before it is forwarded. Beside it run the probes ([`health`]), which keep the [`pool`] true, the [`discovery`] of
+//! workers, the [`admin`] listener and the [`reload`] of the configuration.
 
 pub mod admin;
 pub mod admission;
@@ -29,6 +29,7 @@ pub mod predict;
 pub mod proxy_headers;
 pub mod reload;
 pub mod retry;
+pub mod rollout;
 pub mod router;
 pub mod snapshot;
 pub mod target;
@@ -49,6 +50,7 @@ use self::discovery::Discovery;
 use self::endpoint::Endpoint;
 use self::pool::Pool;
 use self::retry::RetryBudget;
+use self::rollout::Rollouts;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::config::{EndpointConfig, GatewayConfig};
 use crate::http::drain::Drain;
@@ -72,6 +74,8 @@ pub struct Gateway {
     pub hedging_budget: RetryBudget,
     /// How many requests are inside.
     pub admission: Admission,
+    /// Which versions share the requests that name none.
+    pub rollouts: Rollouts,
     /// Models that come with load requests.
     pub uploads: UploadRoom,
     /// Where it is in its life.
@@ -100,6 +104,7 @@ impl Gateway {
             budget: RetryBudget::default(),
             hedging_budget: RetryBudget::default(),
             admission: Admission::new(metrics.in_flight.clone()),
+            rollouts: Rollouts::new(&config.rollout, clock, metrics.clone()),
             uploads: UploadRoom::default(),
             drain: Drain::new(),
             discovery: Mutex::default(),
@@ -112,6 +117,7 @@ impl Gateway {
         tokio::spawn(health::load_probe::run(Arc::downgrade(&gateway)));
         tokio::spawn(refresh(Arc::downgrade(&gateway)));
         tokio::spawn(review_circuits(Arc::downgrade(&gateway)));
+        tokio::spawn(rollout::review(Arc::downgrade(&gateway)));
         gateway
     }
 
@@ -158,11 +164,12 @@ impl Gateway {
         Ok(())
     }
 
-    /// The settings with the policy and the weights that are in force: those are the pool's, which an operator can
-    /// change.
+    /// The settings with the policy, the weights and the rollouts that are in force: those are the pool's and the
+    /// rollouts', which an operator can change.
     #[must_use]
     pub fn settings_in_force(&self) -> GatewayConfig {
         let mut settings = GatewayConfig::clone(&self.settings());
+        settings.rollout = self.rollouts.configs();
         settings.policy = self.pool.snapshot().policy;
         for member in self.pool.members() {
             let worker = settings

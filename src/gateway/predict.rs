@@ -16,6 +16,7 @@ use super::Gateway;
 use super::forward::{Call, Forwarded, forward, refusal};
 use super::key::key_of;
 use super::proxy_headers;
+use super::rollout::{self, Rollout};
 use super::snapshot::NoRoute;
 use super::target::Target;
 use crate::api::error::ApiError;
@@ -82,7 +83,7 @@ pub async fn ask_about_model(
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };
-    let forwarded = match read_question(path, &request, settings.deadline) {
+    let forwarded = match read_question(&gateway, path, &request, settings.deadline) {
         Ok(call) => forward(&gateway, &call).await,
         Err(error) => refused(error),
     };
@@ -90,13 +91,15 @@ pub async fn ask_about_model(
 }
 
 fn read_question(
+    gateway: &Gateway,
     path: Result<Path<TargetPath>, PathRejection>,
     request: &Request,
     limit: Duration,
 ) -> Result<Call, ApiError> {
     let target = target_of(path)?;
     let path = same_path(request, &target)?;
-    Ok(Call {
+    let rollout = rollout_of(gateway, &target);
+    let call = Call {
         method: Method::GET,
         path,
         target,
@@ -104,7 +107,21 @@ fn read_question(
         key: None,
         body: Bytes::new(),
         deadline: Deadline::of_request(request.headers(), limit, Instant::now())?,
+        part: None,
+    };
+    Ok(match rollout {
+        Some(rollout) => rollout::prefer_live(gateway, &rollout, call),
+        None => call,
     })
+}
+
+/// The rollout that chooses the version for a target, where it names none.
+fn rollout_of(gateway: &Gateway, target: &Target) -> Option<Arc<Rollout>> {
+    target
+        .version
+        .is_none()
+        .then(|| gateway.rollouts.of(&target.model))
+        .flatten()
 }
 
 /// The path of a request that names its target there: it is the same at a worker.
@@ -122,14 +139,14 @@ fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, Ap
     Ok(Target { model, version })
 }
 
-async fn predict(gateway: &Gateway, target: Option<Target>, check: Check, request: Request) -> Response {
+async fn predict(gateway: &Arc<Gateway>, target: Option<Target>, check: Check, request: Request) -> Response {
     let meter = Meter::begin(&gateway.metrics);
     let admitted = match gateway.admission.enter(gateway.settings().max_in_flight) {
         Ok(admitted) => admitted,
         Err(error) => return meter.finish(refused(error)),
     };
     let forwarded = match read_call(gateway, target, check, request).await {
-        Ok(call) => forward(gateway, &call).await,
+        Ok(call) => rollout::forward(gateway, call).await,
         Err(error) => refused(error),
     };
     meter.finish(forwarded).map(|body| admitted.until_end_of(body))
@@ -160,22 +177,32 @@ async fn read_call(
     let limit = settings.http.max_body;
     let body = body::read_as_sent(&parts.headers, body, limit, deadline).await?;
     let key = keyed_by(gateway, &settings);
-    let is_read = named.is_none() || matches!(key, Some(HashKey::Field(_)));
+    let rollout = named.as_ref().and_then(|(_, target)| rollout_of(gateway, target));
+    let version_key = rollout.as_ref().and_then(|rollout| rollout.key());
+    let is_field = |key: Option<&HashKey>| matches!(key, Some(HashKey::Field(_)));
+    let may_name_version = |(path, _): &(PathAndQuery, Target)| rollout.is_some() && is_native(path);
+    let is_read = named.as_ref().is_none_or(may_name_version) || is_field(key) || is_field(version_key);
     let readable = if is_read {
         decompressed(&parts.headers, body.clone(), limit, deadline).await?
     } else {
         Bytes::new()
     };
     let client = parts.extensions.get::<ClientAddress>().copied();
-    let key = key.and_then(|key| key_of(key, &parts.headers, client, &readable));
-    let (path, target) = match named {
-        Some(named) => named,
+    let hashed = |key| key_of(key, &parts.headers, client, &readable);
+    let key = key.and_then(hashed);
+    let (path, target, rollout) = match named {
+        Some((path, target)) => {
+            let rollout = rollout.filter(|_| !names_version(&path, &target, &readable));
+            (path, target, rollout)
+        }
         None => {
             let target = Target::of_body(&readable, settings.default_model.as_deref())?;
-            (path_at_worker(target.predict_path(), &target)?, target)
+            let rollout = rollout_of(gateway, &target);
+            (path_at_worker(target.predict_path(), &target)?, target, rollout)
         }
     };
-    Ok(Call {
+    let version_key = rollout.as_ref().and_then(|rollout| hashed(rollout.key()?));
+    let call = Call {
         method: Method::POST,
         path,
         target,
@@ -183,7 +210,23 @@ async fn read_call(
         key,
         body,
         deadline,
+        part: None,
+    };
+    Ok(match rollout {
+        Some(rollout) => rollout::begin(gateway, rollout, version_key, call),
+        None => call,
     })
+}
+
+/// Whether the body of a request whose path names the model names a version. Only native bodies can; one that nobody
+/// understands is for a worker to refuse.
+fn names_version(path: &PathAndQuery, target: &Target, body: &[u8]) -> bool {
+    let told = || Target::of_body(body, Some(&target.model));
+    is_native(path) && told().is_ok_and(|told| told.version.is_some())
+}
+
+fn is_native(path: &PathAndQuery) -> bool {
+    !path.path().starts_with("/v2/")
 }
 
 /// What requests are to stay with, where the policy in force asks for that.
@@ -219,11 +262,8 @@ impl<'a> Meter<'a> {
     }
 
     fn finish(mut self, forwarded: Forwarded) -> Response {
-        let code = match &forwarded.result {
-            Ok(_) => forwarded.outcome.code.unwrap_or("ok"),
-            Err(error) => error.code.as_str(),
-        };
-        self.count(forwarded.outcome.model.as_deref().unwrap_or(UNKNOWN_MODEL), code);
+        let model = forwarded.outcome.model.as_deref().unwrap_or(UNKNOWN_MODEL);
+        self.count(model, forwarded.code());
         forwarded.into_response()
     }
 

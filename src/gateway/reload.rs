@@ -107,6 +107,7 @@ impl Gateway {
         if after.health != before.health {
             self.pool.set_thresholds(&after.health);
         }
+        self.rollouts.take_over(&before.rollout, &after.rollout);
         self.settings.store(Arc::new(after.clone()));
         warn_of_restart(before, after);
     }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
 use super::predict::{ask_about_model, predict_by_body, predict_by_path};
-use super::{Gateway, admin, explain, models, v2};
+use super::{Gateway, admin, explain, models, rollout, v2};
 use crate::api::error::ApiError;
 use crate::api::openapi;
 use crate::http::observe::AccessLog;
@@ -52,6 +52,14 @@ fn admin_routes() -> Router<Arc<Gateway>> {
         .route("/admin/workers/{id}", put(admin::change_worker))
         .route("/admin/policy", get(admin::policy).put(admin::change_policy))
         .route("/admin/config", get(admin::config))
+        .route("/admin/rollouts", get(rollout::admin::rollouts))
+        .route(
+            "/admin/rollouts/{model}",
+            get(rollout::admin::rollout)
+                .put(rollout::admin::change)
+                .delete(rollout::admin::end),
+        )
+        .route("/admin/comparison", get(rollout::admin::comparisons))
         .route("/admin/explain", post(explain::explain))
 }
 

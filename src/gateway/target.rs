@@ -66,6 +66,20 @@ impl Target {
     }
 }
 
+/// The same path at a worker, for this version of the model; none where no path names one (`GET /models/{model}`).
+#[must_use]
+pub fn with_version(path: &str, version: &str) -> Option<String> {
+    let (dialect, rest) = match path.strip_prefix("/v2") {
+        Some(rest) => ("/v2", rest),
+        None => ("", path),
+    };
+    let rest = rest.strip_prefix("/models/")?;
+    match rest.split_once('/') {
+        Some((model, action)) => Some(format!("{dialect}/models/{model}/versions/{version}/{action}")),
+        None => (!dialect.is_empty()).then(|| format!("{dialect}/models/{rest}/versions/{version}")),
+    }
+}
+
 fn not_understood(body: &[u8], error: &serde_json::Error) -> ApiError {
     if body.is_empty() {
         return ApiError::new(
@@ -137,6 +151,23 @@ mod tests {
             "]".repeat(100_000)
         );
         assert_eq!(of(&body).unwrap(), target("a", None));
+    }
+
+    #[test]
+    fn a_version_is_put_into_every_path_that_can_name_one() {
+        for (path, expected) in [
+            ("/models/iris/predict", Some("/models/iris/versions/2/predict")),
+            (
+                "/models/%69ris/predict",
+                Some("/models/%69ris/versions/2/predict"),
+            ),
+            ("/v2/models/iris/infer", Some("/v2/models/iris/versions/2/infer")),
+            ("/v2/models/iris/ready", Some("/v2/models/iris/versions/2/ready")),
+            ("/v2/models/iris", Some("/v2/models/iris/versions/2")),
+            ("/models/iris", None),
+        ] {
+            assert_eq!(with_version(path, "2").as_deref(), expected, "{path}");
+        }
     }
 
     #[test]

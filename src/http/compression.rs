@@ -102,7 +102,7 @@ impl Coding {
     }
 
     /// What `compressed` stands for, up to `limit` bytes of it: no more is ever made of what is said to be less.
-    fn decompress(self, compressed: &[u8], limit: usize) -> Result<Vec<u8>, ApiError> {
+    pub fn decompress(self, compressed: &[u8], limit: usize) -> Result<Vec<u8>, ApiError> {
         let mut whole = Vec::new();
         let mut left = compressed;
         let read = match self {

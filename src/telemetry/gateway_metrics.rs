@@ -1,6 +1,8 @@
 //! Every metric of a gateway.
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+};
 
 use super::metrics::{Declare, forget};
 
@@ -45,6 +47,40 @@ pub struct GatewayMetrics {
     source_endpoints: IntGaugeVec,
     source_failures: IntCounterVec,
     source_last_success: IntGaugeVec,
+    rollout_requests: IntCounterVec,
+    rollout_share: GaugeVec,
+    rollout_fallbacks: IntCounterVec,
+    rollbacks: IntCounterVec,
+    shadow_copies: IntCounterVec,
+    shadow_max_abs_difference: GaugeVec,
+    shadow_changed_classes: GaugeVec,
+    shadow_latency_ratio: GaugeVec,
+}
+
+/// The metrics of one version in a rollout, looked up once.
+#[derive(Clone, Debug)]
+pub struct RolloutMetrics {
+    /// Requests that it was chosen for.
+    pub requests: IntCounter,
+    /// Its share in force.
+    pub share: Gauge,
+    /// Those of its requests that went to live, because nobody could serve it.
+    pub fallbacks: IntCounter,
+    rollbacks: IntCounterVec,
+    labels: [String; 2],
+}
+
+/// The metrics of one comparison, looked up once.
+#[derive(Clone, Debug)]
+pub struct ShadowMetrics {
+    /// Since the comparison began.
+    pub max_abs_difference: Gauge,
+    /// The same.
+    pub changed_classes: Gauge,
+    /// The median of the shadow by that of live.
+    pub latency_ratio: Gauge,
+    copies: IntCounterVec,
+    labels: [String; 2],
 }
 
 /// The metrics of one endpoint, looked up once.
@@ -208,6 +244,46 @@ impl GatewayMetrics {
                 "When a look of the source last failed in nothing, in seconds since 1970; 0: never.",
                 &["source"],
             ),
+            rollout_requests: declare.counter(
+                "millrace_gateway_rollout_requests_total",
+                "Requests that named no version, by the version that the model's rollout chose for them.",
+                &["model", "version"],
+            ),
+            rollout_share: declare.number(
+                "millrace_gateway_rollout_share",
+                "Share in force of the version in the model's rollout.",
+                &["model", "version"],
+            ),
+            rollout_fallbacks: declare.counter(
+                "millrace_gateway_rollout_fallbacks_total",
+                "Requests that went to live, because nobody could serve the version that was chosen for them.",
+                &["model", "version"],
+            ),
+            rollbacks: declare.counter(
+                "millrace_gateway_rollbacks_total",
+                "Times that the share of a version was taken back to 0, by reason: error_rate, latency.",
+                &["model", "version", "reason"],
+            ),
+            shadow_copies: declare.counter(
+                "millrace_gateway_shadow_copies_total",
+                "Copies of requests for a shadow: same, different, not_comparable, failed, dropped.",
+                &["model", "version", "outcome"],
+            ),
+            shadow_max_abs_difference: declare.number(
+                "millrace_gateway_shadow_max_abs_difference",
+                "Largest absolute difference between answers of the shadow and of live.",
+                &["model", "version"],
+            ),
+            shadow_changed_classes: declare.number(
+                "millrace_gateway_shadow_changed_classes",
+                "Share of the classes that the shadow gave otherwise than live.",
+                &["model", "version"],
+            ),
+            shadow_latency_ratio: declare.number(
+                "millrace_gateway_shadow_latency_ratio",
+                "Median latency of the shadow, as a multiple of that of live for the same requests.",
+                &["model", "version"],
+            ),
             registry: declare.0,
         }
     }
@@ -246,6 +322,51 @@ impl GatewayMetrics {
         }
     }
 
+    /// The metrics of one version in the rollout of a model.
+    #[must_use]
+    pub fn of_rollout(&self, model: &str, version: &str) -> RolloutMetrics {
+        let labels = [model, version];
+        RolloutMetrics {
+            requests: self.rollout_requests.with_label_values(&labels),
+            share: self.rollout_share.with_label_values(&labels),
+            fallbacks: self.rollout_fallbacks.with_label_values(&labels),
+            rollbacks: self.rollbacks.clone(),
+            labels: labels.map(str::to_owned),
+        }
+    }
+
+    /// The metrics of the comparison with a shadow.
+    #[must_use]
+    pub fn of_shadow(&self, model: &str, version: &str) -> ShadowMetrics {
+        let labels = [model, version];
+        ShadowMetrics {
+            max_abs_difference: self.shadow_max_abs_difference.with_label_values(&labels),
+            changed_classes: self.shadow_changed_classes.with_label_values(&labels),
+            latency_ratio: self.shadow_latency_ratio.with_label_values(&labels),
+            copies: self.shadow_copies.clone(),
+            labels: labels.map(str::to_owned),
+        }
+    }
+
+    /// Forgets a version that the rollout of a model no longer has; counters stay.
+    pub fn forget_rollout(&self, model: &str, version: &str) {
+        // That it never had a share changes nothing.
+        let _ = self.rollout_share.remove_label_values(&[model, version]);
+    }
+
+    /// Forgets a comparison that no longer goes on; counters stay.
+    pub fn forget_shadow(&self, model: &str, version: &str) {
+        let gauges = [
+            &self.shadow_max_abs_difference,
+            &self.shadow_changed_classes,
+            &self.shadow_latency_ratio,
+        ];
+        for gauge in gauges {
+            // They were registered by `of_shadow`.
+            let _ = gauge.remove_label_values(&[model, version]);
+        }
+    }
+
     /// The metrics of one source of workers.
     #[must_use]
     pub fn of_source(&self, source: &str) -> SourceMetrics {
@@ -271,6 +392,22 @@ impl GatewayMetrics {
         let _ = self.endpoint_healthy.remove_label_values(labels);
         let _ = self.endpoint_in_flight.remove_label_values(labels);
         let _ = self.endpoint_weight.remove_label_values(labels);
+    }
+}
+
+impl RolloutMetrics {
+    /// Counts that the share was taken back.
+    pub fn count_rollback(&self, reason: &str) {
+        let [model, version] = self.labels.each_ref().map(String::as_str);
+        self.rollbacks.with_label_values(&[model, version, reason]).inc();
+    }
+}
+
+impl ShadowMetrics {
+    /// Counts what came of a copy.
+    pub fn count(&self, outcome: &str) {
+        let [model, version] = self.labels.each_ref().map(String::as_str);
+        self.copies.with_label_values(&[model, version, outcome]).inc();
     }
 }
 

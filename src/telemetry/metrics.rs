@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// The label value for a model that nobody here knows. No model can be called so.
@@ -43,6 +43,13 @@ impl Declare {
     pub(super) fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         let gauge =
             IntGaugeVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
+        self.register(gauge.clone());
+        gauge
+    }
+
+    /// A gauge that need not be whole.
+    pub(super) fn number(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        let gauge = GaugeVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
         self.register(gauge.clone());
         gauge
     }

@@ -460,3 +460,89 @@ async fn whoever_asks_a_second_time_does_not_have_to_wait() {
     assert_eq!(in_time("its end", gateway.process.end()).await.code(), Some(1));
     held.abort();
 }
+
+#[tokio::test]
+async fn a_rollout_in_the_file_is_applied_at_once_and_only_where_it_differs() {
+    let [a] = FakeWorker::start_many().await;
+    a.serves(&[("iris", "1", "ready"), ("iris", "2", "ready")]);
+    let gateway = Running::start("", &[(&a, 1)]).await;
+    let rollout = |share: f64| {
+        format!("[gateway.rollout.iris]\nlive = 1\nsplits = {{ 2 = {share} }}\nrollback.min_requests = 10\n")
+    };
+    let write = |keys: &str, share: f64| {
+        replace(&gateway.file, &(text(keys, &[(&a, 1)]) + "\n" + &rollout(share)));
+    };
+    let until_chosen = async |version: &str| {
+        until_some(&format!("version {version} is chosen"), async || {
+            let answer = gateway.client.predict().await;
+            (answer.assert_ok().header("x-millrace-rollout") == version).then_some(())
+        })
+        .await;
+    };
+    write("", 1.0);
+    until_chosen("2").await;
+    let line = gateway.process.line("a rollout was changed").await;
+    assert!(
+        line.contains("by=\"config\"") && line.contains("after="),
+        "{line}"
+    );
+
+    let operators = serde_json::json!({"live": 1, "splits": {"2": 0}});
+    gateway
+        .admin
+        .put("/admin/rollouts/iris", &operators)
+        .await
+        .assert_ok();
+    let known = gateway.process.log().len();
+    write("policy = \"random\"", 1.0);
+    gateway
+        .process
+        .line_after(known, "the configuration was taken over")
+        .await;
+    until_chosen("1").await;
+    let shown = gateway.admin.get("/admin/rollouts/iris").await.assert_ok().json();
+    assert_eq!(
+        shown["config"]["splits"]["2"], 0.0,
+        "an edit of something else leaves it"
+    );
+
+    // What has judged itself comes back by an edit of its own section only.
+    a.behave_at(
+        "/models/iris/versions/2/predict",
+        Behaviour::Refuse(500, "internal"),
+    );
+    write("policy = \"random\"", 0.9);
+    let taken_back = async || {
+        gateway.client.predict().await;
+        let log = gateway.process.log();
+        log.into_iter()
+            .find(|line| line.contains("a split was taken back"))
+    };
+    let line = until_some("the split is taken back", taken_back).await;
+    let parts = [
+        "WARN",
+        "version=\"2\"",
+        "before=0.9",
+        "after=0.0",
+        "requests failed",
+    ];
+    assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    let known = gateway.process.log().len();
+    write("policy = \"weighted\"", 0.9);
+    gateway
+        .process
+        .line_after(known, "the configuration was taken over")
+        .await;
+    for _ in 0..20 {
+        let answer = gateway.client.predict().await;
+        assert_eq!(answer.assert_ok().header("x-millrace-rollout"), "1");
+    }
+    let shown = gateway.admin.get("/admin/rollouts/iris").await.assert_ok().json();
+    assert_eq!(shown["config"]["splits"]["2"], 0.0, "{shown}");
+    a.behave_at("/models/iris/versions/2/predict", Behaviour::Answer);
+    write("policy = \"weighted\"", 0.8);
+    until_chosen("2").await;
+
+    replace(&gateway.file, &text("", &[(&a, 1)]));
+    until_chosen("").await;
+}

@@ -20,6 +20,7 @@ mod gateway_limits;
 mod gateway_metrics;
 mod gateway_policies;
 mod gateway_process;
+mod gateway_rollout;
 mod gateway_v2;
 mod labels;
 mod logging;

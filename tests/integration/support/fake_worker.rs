@@ -190,6 +190,11 @@ impl FakeWorker {
         lock(&self.shared.behaviours).insert(model, behaviour);
     }
 
+    /// What it does with predictions at this path from now on, whatever it does with others.
+    pub(crate) fn behave_at(&self, path: &'static str, behaviour: Behaviour) {
+        lock(&self.shared.behaviours).insert(path, behaviour);
+    }
+
     /// The status of its answers to probes from now on.
     pub(crate) fn answer_probes_with(&self, status: u16) {
         *lock(&self.shared.probe_status) = StatusCode::from_u16(status).expect("tests give valid statuses");
@@ -382,8 +387,10 @@ fn behaviour_at(path: &str, shared: &Shared) -> Behaviour {
         .strip_prefix("/models/")
         .and_then(|rest| rest.split('/').next());
     let behaviours = lock(&shared.behaviours);
-    let of_model = model.and_then(|model| behaviours.get(model));
-    of_model
+    let of_model = || model.and_then(|model| behaviours.get(model));
+    let of_path = behaviours.get(path);
+    of_path
+        .or_else(of_model)
         .cloned()
         .unwrap_or_else(|| lock(&shared.behaviour).clone())
 }

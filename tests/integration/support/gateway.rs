@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::client::Client;
 use super::fake_worker::FakeWorker;
-use super::wait::until;
+use super::wait::{until, until_some};
 use super::worker::TestWorker;
 
 /// Quick probes, so that no test waits for them long; connections that no test should miss.
@@ -134,6 +134,13 @@ impl TestGateway {
     pub(crate) fn in_flight(&self) -> u32 {
         let members = self.gateway.pool.members();
         members.iter().map(|member| member.endpoint.in_flight()).sum()
+    }
+
+    /// The value of one metric once it is `wanted`.
+    pub(crate) async fn until_metric(&self, series: &str, wanted: f64) {
+        let what = format!("{series} is {wanted}");
+        let look = async || (self.metric(series).await == wanted).then_some(());
+        until_some(&what, look).await;
     }
 
     /// What admin knows of one worker.
