@@ -282,7 +282,34 @@ fn refused(error: &PoolError) -> ApiError {
     ApiError::new(code, error.to_string())
 }
 
+#[derive(Serialize)]
+struct ConfigInForce {
+    #[serde(flatten)]
+    settings: GatewayConfig,
+    /// The workers that an operator gave another weight than their list does, or drained; also those that the
+    /// configuration does not name.
+    changed_by_admin: Vec<ChangedWorker>,
+}
+
+#[derive(Serialize)]
+struct ChangedWorker {
+    id: String,
+    weight: u32,
+    drain: bool,
+}
+
 /// `GET /admin/config`
 pub async fn config(State(gateway): State<Arc<Gateway>>) -> Response {
-    reply::json(&gateway.settings_in_force())
+    let members = gateway.pool.members();
+    let changed = members.iter().filter(|member| member.is_changed());
+    reply::json(&ConfigInForce {
+        settings: gateway.settings_in_force(),
+        changed_by_admin: changed
+            .map(|member| ChangedWorker {
+                id: member.endpoint.id.to_string(),
+                weight: member.weight,
+                drain: member.is_drained,
+            })
+            .collect(),
+    })
 }

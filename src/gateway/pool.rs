@@ -150,8 +150,9 @@ impl Pool {
         self.lock().list.clone()
     }
 
-    /// Makes `wanted` the members. One that stays at its address keeps its health, its models and its requests, and
-    /// the weight that an operator gave it, unless the list now says another one than before.
+    /// Makes `wanted` the members. One that stays at its address keeps its health, its models and its requests. Wherever it is,
+    /// one of the same id keeps the weight that an operator gave it, unless the list now says another one than before, and
+    /// stays drained.
     pub fn set_members(&self, wanted: &[EndpointConfig]) -> Changes {
         let mut changes = Changes::default();
         self.change(|members| {
@@ -172,7 +173,10 @@ impl Pool {
                         let namesake = before
                             .iter()
                             .find(|member| member.endpoint.authority == config.authority);
-                        Member::new(endpoint, config.weight).known_as(namesake)
+                        let former = before.iter().find(|member| *member.endpoint.id == config.id);
+                        Member::new(endpoint, config.weight)
+                            .known_as(namesake)
+                            .kept_as(former)
                     }
                 };
                 members.list.push(member);
@@ -330,6 +334,28 @@ impl Member {
                 ..self
             },
         }
+    }
+
+    /// What an operator decided on a worker holds when it comes back at another address, as one does that was started anew.
+    fn kept_as(self, former: Option<&Self>) -> Self {
+        match former {
+            None => self,
+            Some(former) => Self {
+                is_drained: former.is_drained,
+                weight: if former.listed_weight == self.listed_weight {
+                    former.weight
+                } else {
+                    self.weight
+                },
+                ..self
+            },
+        }
+    }
+
+    /// Whether it has another weight than its list says, or is drained: the will of an operator.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.is_drained || self.weight != self.listed_weight
     }
 
     /// The same member in a new list, which gives it this weight.
@@ -601,6 +627,22 @@ mod tests {
     }
 
     pub(super) const READY: &[(&str, VersionState)] = &[("1", VersionState::Ready)];
+
+    #[test]
+    fn what_an_operator_decided_holds_at_another_address() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1), ("c", 1)]);
+        pool.set_drained("a", true).unwrap();
+        pool.set_weight("b", 5).unwrap();
+        pool.set_weight("c", 5).unwrap();
+        let mut restarted = configs(&[("a", 1), ("b", 1), ("c", 2)]);
+        for config in &mut restarted {
+            config.authority = format!("{}:9001", config.id).parse().unwrap();
+        }
+        pool.set_members(&restarted);
+        assert!(member(&pool, "a").is_drained);
+        assert_eq!(member(&pool, "b").weight, 5);
+        assert_eq!(member(&pool, "c").weight, 2, "its list says another one now");
+    }
 
     #[test]
     fn only_those_that_serve_the_model_are_picked() {

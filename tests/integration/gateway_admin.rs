@@ -255,6 +255,28 @@ async fn the_configuration_in_force_is_shown() {
 }
 
 #[tokio::test]
+async fn what_operators_changed_of_workers_shows_in_the_configuration() {
+    let [a, b] = &FakeWorker::start_many().await;
+    let gateway = Setup::over(&[a, b]).start().await;
+    let changed = async || {
+        let shown = gateway.admin.get("/admin/config").await.assert_ok().json();
+        shown["changed_by_admin"].clone()
+    };
+    assert_eq!(changed().await, json!([]));
+    for (id, change) in [("a", json!({"drain": true})), ("b", json!({"weight": 7}))] {
+        let path = format!("/admin/workers/{id}");
+        gateway.admin.put(&path, &change).await.assert_ok();
+    }
+    let expected = json!([{"id": "a", "weight": 1, "drain": true}, {"id": "b", "weight": 7, "drain": false}]);
+    assert_eq!(changed().await, expected);
+    for (id, change) in [("a", json!({"drain": false})), ("b", json!({"weight": 1}))] {
+        let path = format!("/admin/workers/{id}");
+        gateway.admin.put(&path, &change).await.assert_ok();
+    }
+    assert_eq!(changed().await, json!([]));
+}
+
+#[tokio::test]
 async fn clients_cannot_reach_admin() {
     let worker = FakeWorker::start("a").await;
     let gateway = Setup::over(&[&worker]).start().await;
