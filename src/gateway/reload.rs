@@ -108,6 +108,9 @@ impl Gateway {
             self.pool.set_thresholds(&after.health);
         }
         self.rollouts.take_over(&before.rollout, &after.rollout);
+        if after.admin_token != before.admin_token && after.admin_token.is_some() {
+            tracing::info!(by = "config", "the admin token was changed");
+        }
         self.settings.store(Arc::new(after.clone()));
         warn_of_restart(before, after);
     }
@@ -118,7 +121,10 @@ fn warn_of_restart(before: &GatewayConfig, after: &GatewayConfig) {
     let fixed = [
         ("gateway.listen", before.listen != after.listen),
         ("gateway.admin", before.admin != after.admin),
-        ("gateway.admin_token", before.admin_token != after.admin_token),
+        (
+            "gateway.admin_token",
+            before.admin_token.is_some() && after.admin_token.is_none(),
+        ),
         ("gateway.threads", before.threads != after.threads),
         (
             "gateway.connect_timeout",

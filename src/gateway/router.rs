@@ -25,8 +25,17 @@ pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
 
 /// What operators see, on a listener of its own.
 pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
-    let token = gateway.settings().admin_token.clone().map(Arc::new);
-    finish(guarded(admin_routes(), token), gateway, access_log)
+    let at_start = gateway.settings().admin_token.clone();
+    let settings = Arc::clone(&gateway);
+    // Where a new file has none, the old one holds: the listener may be one that others can reach.
+    let token = move || {
+        settings
+            .settings()
+            .admin_token
+            .clone()
+            .or_else(|| at_start.clone())
+    };
+    finish(guarded(admin_routes(), Arc::new(token)), gateway, access_log)
 }
 
 fn routes() -> Router<Arc<Gateway>> {

@@ -10,8 +10,8 @@ use axum::response::Response;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::config::AdminToken;
 
-/// What operators must present; none: whoever reaches the listener is one.
-pub type Required = Option<Arc<AdminToken>>;
+/// What operators must present now; none: whoever reaches the listener is one.
+pub type Required = Arc<dyn Fn() -> Option<AdminToken> + Send + Sync>;
 
 /// Refuses requests without the token.
 pub async fn require_token(
@@ -19,7 +19,7 @@ pub async fn require_token(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if let Some(token) = required {
+    if let Some(token) = required() {
         check(&token, request.headers())?;
     }
     Ok(next.run(request).await)

@@ -23,8 +23,9 @@ pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
 
 /// The routes of the admin listener.
 pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Router {
-    let token = worker.config.admin_token.clone().map(Arc::new);
-    finish(guarded(admin_routes(), token), worker, access_log)
+    let config = Arc::clone(&worker.config);
+    let token = move || config.admin_token.clone();
+    finish(guarded(admin_routes(), Arc::new(token)), worker, access_log)
 }
 
 fn routes() -> Router<Arc<Worker>> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -384,7 +385,7 @@ async fn sigterm_finishes_what_was_accepted_and_says_so_first() {
     until("the late one came through", || worker.inside() == 6).await;
     gateway.process.line("the gateway is shutting down").await;
     until_some("nobody is accepted any more", async || {
-        let request = gateway.client.request(axum::http::Method::GET, "/livez", "");
+        let request = gateway.client.request(Method::GET, "/livez", "");
         gateway.client.try_send(request).await.is_err().then_some(())
     })
     .await;
@@ -545,4 +546,28 @@ async fn a_rollout_in_the_file_is_applied_at_once_and_only_where_it_differs() {
 
     replace(&gateway.file, &text("", &[(&a, 1)]));
     until_chosen("").await;
+}
+
+#[tokio::test]
+async fn a_changed_admin_token_holds_at_once_and_none_lets_nobody_in() {
+    let worker = FakeWorker::start("a").await;
+    let token = |token: &str| format!("admin_token = \"{token}\"");
+    let gateway = Running::start_at_once(&token("0123456789abcdef"), &[(&worker, 1)]).await;
+    let ask = async |token: &str| {
+        let request = gateway.admin.request(Method::GET, "/admin/policy", "");
+        let authorization = format!("Bearer {token}");
+        gateway
+            .admin
+            .send_with(request, &[("authorization", authorization.as_str())])
+            .await
+    };
+    ask("0123456789abcdef").await.assert_ok();
+    gateway.rewrite(&token("fedcba9876543210"), &[(&worker, 1)]);
+    gateway.until_reloads("applied", 1.0).await;
+    ask("0123456789abcdef").await.assert_error(401, "unauthorized");
+    ask("fedcba9876543210").await.assert_ok();
+    gateway.rewrite("", &[(&worker, 1)]);
+    gateway.until_reloads("applied", 2.0).await;
+    let refused = gateway.admin.get("/admin/policy").await;
+    refused.assert_error(401, "unauthorized");
 }
