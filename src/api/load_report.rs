@@ -73,11 +73,12 @@ impl LoadReport {
     }
 
     /// Requests per second that the worker could answer if it did nothing else: those that it answers, by the share of
-    /// time in which it is at work. It is what gRPC's weighted round robin goes by (gRFC A58).
+    /// time in which it is at work. It is what gRPC's weighted round robin goes by (gRFC A58). None where that is no number to
+    /// reckon with: what is beyond all numbers would stay so in every mean that it enters.
     #[must_use]
-    pub fn capacity(&self) -> Option<f64> {
-        let (rate, utilization) = (self.requests_per_second?, self.utilization?);
-        (rate > 0.0 && utilization > 0.0).then(|| rate / utilization)
+    pub fn capacity(&self) -> Option<f32> {
+        let capacity = (self.requests_per_second? / self.utilization?) as f32;
+        (capacity.is_finite() && capacity > 0.0).then_some(capacity)
     }
 }
 
@@ -137,6 +138,21 @@ mod tests {
         }
         for text in ["", "JSON {}", "BIN Zm9v"] {
             assert_eq!(LoadReport::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_capacity_beyond_all_numbers_is_none() {
+        for (rate, utilization) in [
+            ("1", "0"),
+            ("0", "0"),
+            ("0", "1"),
+            ("1e300", "1e-300"),
+            ("1e39", "1"),
+            ("1", "1e300"),
+        ] {
+            let text = format!("TEXT rps_fractional={rate}, application_utilization={utilization}");
+            assert_eq!(LoadReport::parse(&text).unwrap().capacity(), None, "{text}");
         }
     }
 

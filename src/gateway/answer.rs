@@ -21,6 +21,7 @@ use super::endpoint::InFlight;
 use super::proxy_headers;
 use crate::api::error::{ErrorBody, ErrorCode};
 use crate::api::headers;
+use crate::http::body::OCTET_STREAM;
 use crate::http::deadline::Deadline;
 
 /// The largest answer that is taken in whole before it is passed on.
@@ -77,6 +78,21 @@ impl Answer {
             AnswerBody::Held(bytes) => Some(bytes.clone()),
             AnswerBody::Passing(_) => None,
         }
+    }
+
+    /// Whether it calls itself a prediction and is no JSON object, as those of workers are where they are not binary or
+    /// compressed: cut off at a length that its head agrees with, or from something else than a worker. Only the ends are looked
+    /// at, so that it costs nothing.
+    pub(super) fn is_garbage(&self) -> bool {
+        let AnswerBody::Held(body) = &self.body else {
+            return false;
+        };
+        let kind = self.parts.headers.get(header::CONTENT_TYPE);
+        let is_opaque = kind.is_some_and(|kind| kind == OCTET_STREAM)
+            || self.parts.headers.contains_key(header::CONTENT_ENCODING);
+        let text = body.trim_ascii();
+        let is_object = text.starts_with(b"{") && text.ends_with(b"}");
+        self.parts.status.is_success() && !is_opaque && !is_object
     }
 
     /// When the worker says that it can be asked again.

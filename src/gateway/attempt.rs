@@ -153,7 +153,12 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
         Ok(Ok(answer)) => {
             let status = answer.parts.status;
             let code = answer.error_code();
-            let verdict = Verdict::of_answer(status, code);
+            let is_garbage = call.is_prediction() && answer.is_garbage();
+            let verdict = if is_garbage {
+                Verdict::GARBAGE
+            } else {
+                Verdict::of_answer(status, code)
+            };
             if let Some(report) = &answer.report {
                 guard.report(report);
             }
@@ -162,7 +167,7 @@ async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
                 format!("it answered with status {status}")
             });
             let answer = match code {
-                None if !status.is_success() => Err(not_ours(guard.endpoint(), status)),
+                None if is_garbage || !status.is_success() => Err(not_ours(guard.endpoint(), status)),
                 _ => Ok(answer.into_response(guard, call.deadline)),
             };
             (verdict, answer)

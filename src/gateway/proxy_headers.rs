@@ -57,17 +57,17 @@ pub fn load_told(worker: &HeaderMap) -> Option<LoadReport> {
 }
 
 fn without_connection_headers(all: &HeaderMap) -> HeaderMap {
-    let named: Vec<&str> = all
+    // By bytes: one that is no text beside them would hide the other names.
+    let named: Vec<&[u8]> = all
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
         .collect();
     let passes = |name: &HeaderName| {
         let is_named = named
             .iter()
-            .any(|other| other.eq_ignore_ascii_case(name.as_str()));
+            .any(|other| other.eq_ignore_ascii_case(name.as_str().as_bytes()));
         !is_named && !NEVER_PASSED.contains(name)
     };
     let mut passed = HeaderMap::with_capacity(all.len() + 4);
@@ -111,6 +111,14 @@ mod tests {
             None,
         );
         assert_eq!(passed, headers(&[("x-kept", "3")]));
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_does_not_hide_the_others() {
+        let mut client = headers(&[("x-secret", "1"), ("x-kept", "2")]);
+        let named = HeaderValue::from_bytes(b"x-secret, \xff").unwrap();
+        client.insert(header::CONNECTION, named);
+        assert_eq!(to_worker(&client, None), headers(&[("x-kept", "2")]));
     }
 
     #[test]

@@ -51,10 +51,7 @@ impl Verdict {
                 Self::answer(ErrorCode::InvalidInput.as_str(), Latency::Unknown)
             }
             // Something between here and the worker answered in its place: a worker's errors have our shape.
-            None => Self {
-                health: Some(Observation::Failure),
-                ..Self::elsewhere(Reason::BadAnswer, Latency::Penalty)
-            },
+            None => Self::GARBAGE,
             Some(code) => Self::of_refusal(code),
         }
     }
@@ -92,6 +89,12 @@ impl Verdict {
         }
     }
 
+    /// Of an answer that no worker would give.
+    pub(super) const GARBAGE: Self = Self {
+        health: Some(Observation::Failure),
+        ..Self::elsewhere(Reason::BadAnswer, Latency::Penalty)
+    };
+
     /// Of a try that was still under way when the request's time was up.
     pub(super) const OUT_OF_TIME: Self = Self::answer("out_of_time", Latency::AtLeast);
 
@@ -119,7 +122,7 @@ impl Verdict {
         }
     }
 
-    fn elsewhere(reason: Reason, latency: Latency) -> Self {
+    const fn elsewhere(reason: Reason, latency: Latency) -> Self {
         Self {
             outcome: reason.as_str(),
             latency,

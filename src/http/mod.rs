@@ -12,4 +12,5 @@ pub mod request_id;
 pub mod routes;
 pub mod server;
 pub mod signal;
+mod unread;
 pub mod upload;

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::drain::{Drain, Phase};
+use super::unread::Unread;
 use crate::config::HttpConfig;
 
 /// How long a connection that never carried a request is kept once the server closes.
@@ -157,7 +157,11 @@ async fn call(
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<axum::response::Response, Infallible> {
-    let mut request = request.map(Body::new);
+    let (head, body) = request.into_parts();
+    let (unread, body) = Unread::watch(body);
+    let mut request = Request::from_parts(head, body);
     request.extensions_mut().insert(ClientAddress(client));
-    router.call(request).await
+    let mut response = router.call(request).await?;
+    unread.announce(response.headers_mut());
+    Ok(response)
 }

@@ -210,6 +210,35 @@ async fn wrong_methods_and_paths_are_told_apart() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_before_the_body_says_that_it_is_the_last() {
+    let (worker, gateway) = start().await;
+    for head in [
+        "POST /nowhere HTTP/1.1\r\nHost: x\r\n",
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n",
+        "POST /predict HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Ms: soon\r\n",
+    ] {
+        let mut connection = RawConnection::open(gateway.address).await;
+        connection.write(format!("{head}Content-Length: 2\r\n\r\n")).await;
+        let (answer, _) = connection.read_answer().await;
+        assert!(answer.contains("\r\nconnection: close"), "{head}: {answer}");
+        assert_eq!(connection.read_to_end().await, "");
+    }
+    // Where there was no body, or it was read, the connection goes on.
+    let mut connection = RawConnection::open(gateway.address).await;
+    for request in [
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{]",
+        "POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{]\r\n0\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
+        connection.write(request).await;
+        let (answer, _) = connection.read_answer().await;
+        assert!(!answer.contains("connection: close"), "{request}: {answer}");
+    }
+    still_well(&worker, &gateway).await;
+}
+
+#[tokio::test]
 async fn what_is_declared_as_something_else_than_json_is_refused() {
     let (worker, gateway) = start().await;
     for kind in [

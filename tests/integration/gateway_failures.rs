@@ -329,6 +329,24 @@ async fn an_error_that_no_worker_would_give_is_asked_of_another_and_never_passed
 }
 
 #[tokio::test]
+async fn a_prediction_that_is_none_is_asked_of_another_and_never_passed_on() {
+    for body in ["<html>It works!</html>", r#"{"predictions": ["set"#, ""] {
+        let [a, b] = &FakeWorker::start_many().await;
+        a.behave(Behaviour::Reply(200, body));
+        let gateway = Setup::over(&[a, b])
+            .set("gateway.health.interval", "1h")
+            .set("gateway.retry.budget", 1.0)
+            .start()
+            .await;
+        assert_eq!(gateway.client.who_answers(10).await, "b".repeat(10), "{body:?}");
+        assert_eq!(gateway.up(), 1, "so many failures in a row take it out");
+        b.behave(Behaviour::Reply(200, body));
+        let answer = gateway.client.predict().await;
+        answer.assert_error(502, "upstream_failed");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_no_handler_of_the_worker_saw_takes_nobody_out() {
     let [a, b] = &FakeWorker::start_many().await;
     let gateway = Setup::over(&[a, b]).start().await;

@@ -1,126 +1,55 @@
 //! The real `millrace gateway`: takes over its configuration while it runs, and ends without cutting anybody off.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use axum::http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::client::{Answer, Client, RawConnection};
+use crate::support::client::RawConnection;
 use crate::support::dns::DnsServer;
 use crate::support::fake_worker::{Behaviour, FakeWorker};
-use crate::support::gateway::metric_in;
+use crate::support::gateway::entry;
+use crate::support::gateway_process::{GatewayProcess, configuration};
 use crate::support::load::Load;
 use crate::support::process::Process;
 use crate::support::wait::{in_time, until, until_some};
 
-/// A gateway process with its configuration file.
-struct Running {
-    process: Process,
-    client: Client,
-    admin: Client,
-    file: PathBuf,
-    _folder: TempDir,
-}
-
-/// A configuration with these keys of `[gateway]` and these workers.
+/// A configuration with these keys of `[gateway]` and these workers, which are probed often.
 fn text(keys: &str, workers: &[(&FakeWorker, u32)]) -> String {
-    let entry = |(worker, weight): &(&FakeWorker, u32)| {
-        let (id, address) = (worker.id, worker.address);
-        format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{address}\"\nweight = {weight}\n")
-    };
-    let workers: String = workers.iter().map(entry).collect();
-    format!(
-        "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nhealth.interval = \"50ms\"\n{keys}\n{workers}\
-         [telemetry]\naccess_log = false\n"
-    )
+    let entry = |(worker, weight): &(&FakeWorker, u32)| entry(worker.id, worker.address, *weight);
+    let entries: String = workers.iter().map(entry).collect();
+    configuration(&format!("health.interval = \"50ms\"\n{keys}"), &entries)
 }
 
-/// Writes a file in one step, as editors and ConfigMaps do.
-fn replace(file: &Path, text: &str) {
-    let new = file.with_extension("new");
-    fs::write(&new, text).expect("a file can be written");
-    fs::rename(new, file).expect("a file can be replaced");
+async fn start(keys: &str, workers: &[(&FakeWorker, u32)]) -> GatewayProcess {
+    let gateway = start_at_once(keys, workers).await;
+    gateway.until_up(workers.len()).await;
+    gateway
 }
 
-impl Running {
-    async fn start(keys: &str, workers: &[(&FakeWorker, u32)]) -> Self {
-        let running = Self::start_at_once(keys, workers).await;
-        running.until_up(workers.len()).await;
-        running
-    }
-
-    async fn start_at_once(keys: &str, workers: &[(&FakeWorker, u32)]) -> Self {
-        let folder = TempDir::new().expect("a folder can be made");
-        let file = folder.path().join("millrace.toml");
-        fs::write(&file, text(keys, workers)).expect("a file can be written");
-        let process = Process::start(&["gateway", "--config", file.to_str().expect("its path is text")]);
-        let (address, admin) = process.listening().await;
-        Self {
-            process,
-            client: Client::new(address),
-            admin: Client::new(admin),
-            file,
-            _folder: folder,
-        }
-    }
-
-    fn rewrite(&self, keys: &str, workers: &[(&FakeWorker, u32)]) {
-        replace(&self.file, &text(keys, workers));
-    }
-
-    async fn workers(&self) -> Vec<Value> {
-        let shown = self.admin.get("/admin/workers").await.assert_ok().json();
-        shown["workers"].as_array().cloned().unwrap_or_default()
-    }
-
-    async fn until_up(&self, count: usize) {
-        until_some(&format!("{count} workers take requests"), async || {
-            let workers = self.workers().await;
-            let up = workers.iter().filter(|worker| worker["state"] == "up").count();
-            (up == count && workers.len() == count).then_some(())
-        })
-        .await;
-    }
-
-    async fn metric(&self, series: &str) -> f64 {
-        metric_in(&self.client.get("/metrics").await.assert_ok().text(), series)
-    }
-
-    async fn until_reloads(&self, outcome: &str, count: f64) {
-        let series = format!("millrace_gateway_config_reloads_total{{outcome=\"{outcome}\"}}");
-        until_some(&format!("{count} reloads were {outcome}"), async || {
-            (self.metric(&series).await >= count).then_some(())
-        })
-        .await;
-    }
-
-    fn predict_meanwhile(&self) -> JoinHandle<Answer> {
-        let client = self.client.clone();
-        tokio::spawn(async move { client.predict().await })
-    }
+async fn start_at_once(keys: &str, workers: &[(&FakeWorker, u32)]) -> GatewayProcess {
+    GatewayProcess::start(&text(keys, workers)).await
 }
 
 #[tokio::test]
 async fn an_edit_of_the_file_takes_effect_without_a_restart() {
     let [a, b, c] = &FakeWorker::start_many().await;
-    let gateway = Running::start("policy = \"round_robin\"", &[(a, 1), (b, 1)]).await;
+    let gateway = start("policy = \"round_robin\"", &[(a, 1), (b, 1)]).await;
     assert_eq!(gateway.client.who_answers(10).await.matches('a').count(), 5);
 
-    gateway.rewrite("policy = \"weighted\"", &[(a, 3), (b, 1)]);
+    gateway.rewrite(&text("policy = \"weighted\"", &[(a, 3), (b, 1)]));
     gateway.until_reloads("applied", 1.0).await;
     assert_eq!(gateway.client.who_answers(8).await.matches('a').count(), 6);
 
-    gateway.rewrite("policy = \"weighted\"", &[(a, 3), (b, 1), (c, 1)]);
+    gateway.rewrite(&text("policy = \"weighted\"", &[(a, 3), (b, 1), (c, 1)]));
     gateway.until_reloads("applied", 2.0).await;
     gateway.until_up(3).await;
     let who = gateway.client.who_answers(10).await;
     assert!("abacaabacaabaca".contains(&who), "{who}");
 
-    gateway.rewrite("policy = \"weighted\"", &[(c, 1)]);
+    gateway.rewrite(&text("policy = \"weighted\"", &[(c, 1)]));
     gateway.until_reloads("applied", 3.0).await;
     assert_eq!(gateway.client.who_answers(3).await, "ccc");
     let probes = a.probes();
@@ -144,10 +73,10 @@ async fn the_rules_of_ejection_are_followed_too() {
     let rules = |in_a_row: u32| {
         format!("breaker = {{ consecutive_failures = {in_a_row}, ejection = \"1m\" }}\nretry.budget = 1.0")
     };
-    let gateway = Running::start(&rules(0), &[(a, 1), (b, 1)]).await;
+    let gateway = start(&rules(0), &[(a, 1), (b, 1)]).await;
     assert_eq!(gateway.client.who_answers(10).await, "b".repeat(10));
     assert_eq!(a.count(), 5, "it is never ejected");
-    gateway.rewrite(&rules(7), &[(a, 1), (b, 1)]);
+    gateway.rewrite(&text(&rules(7), &[(a, 1), (b, 1)]));
     gateway.until_reloads("applied", 1.0).await;
     assert_eq!(gateway.client.who_answers(20).await, "b".repeat(20));
     assert_eq!(a.count(), 7);
@@ -158,11 +87,11 @@ async fn the_rules_of_ejection_are_followed_too() {
 #[tokio::test]
 async fn a_removed_worker_finishes_what_it_has() {
     let [a, b] = &FakeWorker::start_many().await;
-    let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
+    let gateway = start("", &[(a, 1), (b, 1)]).await;
     a.hold();
     let requests = [gateway.predict_meanwhile(), gateway.predict_meanwhile()];
     until("one request is held", || a.inside() == 1).await;
-    gateway.rewrite("", &[(b, 1)]);
+    gateway.rewrite(&text("", &[(b, 1)]));
     gateway.until_reloads("applied", 1.0).await;
     gateway.until_up(1).await;
     a.release();
@@ -178,10 +107,10 @@ async fn a_removed_worker_finishes_what_it_has() {
 #[tokio::test]
 async fn sighup_reads_the_file_again() {
     let [a, b] = &FakeWorker::start_many().await;
-    let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
+    let gateway = start("", &[(a, 1), (b, 1)]).await;
     gateway.process.signal("HUP").await;
     gateway.until_reloads("applied", 1.0).await;
-    gateway.rewrite("policy = \"weighted\"", &[(a, 1), (b, 0)]);
+    gateway.rewrite(&text("policy = \"weighted\"", &[(a, 1), (b, 0)]));
     gateway.process.signal("HUP").await;
     gateway.until_reloads("applied", 2.0).await;
     assert_eq!(gateway.client.who_answers(4).await, "aaaa");
@@ -205,7 +134,7 @@ async fn sighup_right_after_the_start_ends_nobody() {
 #[tokio::test]
 async fn a_wrong_file_keeps_the_old_one_in_force_and_says_why() {
     let [a, b] = &FakeWorker::start_many().await;
-    let gateway = Running::start("policy = \"weighted\"", &[(a, 3), (b, 1)]).await;
+    let gateway = start("policy = \"weighted\"", &[(a, 3), (b, 1)]).await;
     let wrong = [
         (
             text("policy = \"fastest\"", &[(a, 1), (b, 1)]),
@@ -218,7 +147,7 @@ async fn a_wrong_file_keeps_the_old_one_in_force_and_says_why() {
     ];
     for (index, (text, reason)) in wrong.iter().enumerate() {
         let lines = gateway.process.log().len();
-        replace(&gateway.file, text);
+        gateway.rewrite(text);
         gateway.until_reloads("refused", (index + 1) as f64).await;
         gateway.process.line_after(lines, "stays in force").await;
         gateway.process.line_after(lines, reason).await;
@@ -233,7 +162,7 @@ async fn a_wrong_file_keeps_the_old_one_in_force_and_says_why() {
     gateway.process.signal("HUP").await;
     gateway.process.line_after(lines, "cannot be read").await;
 
-    gateway.rewrite("policy = \"round_robin\"", &[(a, 3), (b, 1)]);
+    gateway.rewrite(&text("policy = \"round_robin\"", &[(a, 3), (b, 1)]));
     gateway.until_reloads("applied", 1.0).await;
     assert_eq!(
         gateway.client.who_answers(8).await.matches('a').count(),
@@ -245,14 +174,14 @@ async fn a_wrong_file_keeps_the_old_one_in_force_and_says_why() {
 #[tokio::test]
 async fn what_an_operator_has_set_survives_an_edit_of_something_else() {
     let [a, b, c] = &FakeWorker::start_many().await;
-    let gateway = Running::start("", &[(a, 1), (b, 1)]).await;
+    let gateway = start("", &[(a, 1), (b, 1)]).await;
     let put = async |path: &str, change: Value| {
         gateway.admin.put(path, &change).await.assert_ok();
     };
     put("/admin/policy", json!({"policy": "weighted"})).await;
     put("/admin/workers/a", json!({"weight": 3})).await;
     put("/admin/workers/b", json!({"weight": 3})).await;
-    gateway.rewrite("max_in_flight = 99", &[(a, 1), (b, 2), (c, 1)]);
+    gateway.rewrite(&text("max_in_flight = 99", &[(a, 1), (b, 2), (c, 1)]));
     gateway.until_reloads("applied", 1.0).await;
     gateway.until_up(3).await;
     let shown = gateway.admin.get("/admin/config").await.json();
@@ -272,8 +201,8 @@ async fn what_an_operator_has_set_survives_an_edit_of_something_else() {
 #[tokio::test]
 async fn changes_that_need_a_restart_are_told() {
     let worker = FakeWorker::start("a").await;
-    let gateway = Running::start("", &[(&worker, 1)]).await;
-    gateway.rewrite("header_timeout = \"5s\"", &[(&worker, 1)]);
+    let gateway = start("", &[(&worker, 1)]).await;
+    gateway.rewrite(&text("header_timeout = \"5s\"", &[(&worker, 1)]));
     let line = gateway
         .process
         .line("this change takes effect at the next start")
@@ -294,23 +223,23 @@ async fn sources_of_workers_come_and_go_without_a_restart() {
             dns.address
         )
     };
-    let gateway = Running::start("", &[(a, 1), (c, 1)]).await;
+    let gateway = start("", &[(a, 1), (c, 1)]).await;
     let load = Load::on(&gateway.client);
-    gateway.rewrite(&source("1h"), &[(a, 1), (c, 1)]);
+    gateway.rewrite(&text(&source("1h"), &[(a, 1), (c, 1)]));
     gateway.until_up(3).await;
     // From the fixed list to the source, and the source itself is started anew.
-    gateway.rewrite(&source("20ms"), &[(c, 1)]);
+    gateway.rewrite(&text(&source("20ms"), &[(c, 1)]));
     gateway.until_reloads("applied", 2.0).await;
     gateway.until_up(3).await;
     dns.host("workers.test", &[b.address.ip()]);
     gateway.until_up(2).await;
-    gateway.rewrite(&source("20ms"), &[]);
+    gateway.rewrite(&text(&source("20ms"), &[]));
     gateway.until_up(1).await;
     assert_eq!(gateway.workers().await[0]["id"], b.address.to_string());
 
-    gateway.rewrite(&source("20ms"), &[(c, 1)]);
+    gateway.rewrite(&text(&source("20ms"), &[(c, 1)]));
     gateway.until_up(2).await;
-    gateway.rewrite("", &[(c, 1)]);
+    gateway.rewrite(&text("", &[(c, 1)]));
     gateway.until_reloads("applied", 5.0).await;
     gateway.until_up(1).await;
     assert_eq!(gateway.workers().await[0]["id"], "c");
@@ -332,9 +261,9 @@ async fn the_only_worker_goes_from_the_fixed_list_to_a_source_without_a_failed_r
         worker.address.port(),
         dns.address
     );
-    let gateway = Running::start("", &[(worker, 1)]).await;
+    let gateway = start("", &[(worker, 1)]).await;
     let load = Load::on(&gateway.client);
-    gateway.rewrite(&source, &[]);
+    gateway.rewrite(&text(&source, &[]));
     let found = worker.address.to_string();
     until_some("the source names it", async || {
         (gateway.workers().await[0]["id"] == found).then_some(())
@@ -351,9 +280,9 @@ async fn a_gateway_that_only_looks_for_workers_starts_without_any() {
         "[[gateway.discovery]]\ndns = \"workers.test:1\"\nnameserver = \"{}\"\ninterval = \"20ms\"",
         dns.address
     );
-    let gateway = Running::start_at_once(&source, &[]).await;
+    let gateway = start_at_once(&source, &[]).await;
     gateway.client.get("/readyz").await.assert_error(503, "no_worker");
-    gateway.rewrite("", &[]);
+    gateway.rewrite(&text("", &[]));
     gateway.until_reloads("refused", 1.0).await;
     gateway.process.line("or a [[gateway.discovery]]").await;
 }
@@ -361,7 +290,7 @@ async fn a_gateway_that_only_looks_for_workers_starts_without_any() {
 #[tokio::test]
 async fn sigterm_finishes_what_was_accepted_and_says_so_first() {
     let worker = FakeWorker::start("a").await;
-    let mut gateway = Running::start(
+    let mut gateway = start(
         "shutdown.delay = \"600ms\"\nshutdown.grace = \"10s\"",
         &[(&worker, 1)],
     )
@@ -402,8 +331,8 @@ async fn sigterm_finishes_what_was_accepted_and_says_so_first() {
 #[tokio::test]
 async fn connections_that_wait_for_nothing_do_not_hold_up_the_end() {
     let worker = FakeWorker::start("a").await;
-    let mut gateway = Running::start("shutdown.grace = \"15s\"", &[(&worker, 1)]).await;
-    let (address, _) = gateway.process.listening().await;
+    let mut gateway = start("shutdown.grace = \"15s\"", &[(&worker, 1)]).await;
+    let address = gateway.address;
     let mut never_used = RawConnection::open(address).await;
     let mut idle = RawConnection::open(address).await;
     idle.write("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -427,9 +356,9 @@ async fn connections_that_wait_for_nothing_do_not_hold_up_the_end() {
 #[tokio::test]
 async fn what_does_not_finish_within_the_grace_period_is_cut_off() {
     let worker = FakeWorker::start("a").await;
-    let mut gateway = Running::start("shutdown.grace = \"300ms\"", &[(&worker, 1)]).await;
+    let mut gateway = start("shutdown.grace = \"300ms\"", &[(&worker, 1)]).await;
     worker.hold();
-    let (address, _) = gateway.process.listening().await;
+    let address = gateway.address;
     let mut connection = RawConnection::open(address).await;
     connection
         .write("POST /models/iris/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
@@ -451,7 +380,7 @@ async fn what_does_not_finish_within_the_grace_period_is_cut_off() {
 #[tokio::test]
 async fn whoever_asks_a_second_time_does_not_have_to_wait() {
     let worker = FakeWorker::start("a").await;
-    let mut gateway = Running::start("shutdown.grace = \"1h\"", &[(&worker, 1)]).await;
+    let mut gateway = start("shutdown.grace = \"1h\"", &[(&worker, 1)]).await;
     worker.hold();
     let held = gateway.predict_meanwhile();
     until("it is held", || worker.inside() == 1).await;
@@ -466,12 +395,12 @@ async fn whoever_asks_a_second_time_does_not_have_to_wait() {
 async fn a_rollout_in_the_file_is_applied_at_once_and_only_where_it_differs() {
     let [a] = FakeWorker::start_many().await;
     a.serves(&[("iris", "1", "ready"), ("iris", "2", "ready")]);
-    let gateway = Running::start("", &[(&a, 1)]).await;
+    let gateway = start("", &[(&a, 1)]).await;
     let rollout = |share: f64| {
         format!("[gateway.rollout.iris]\nlive = 1\nsplits = {{ 2 = {share} }}\nrollback.min_requests = 10\n")
     };
     let write = |keys: &str, share: f64| {
-        replace(&gateway.file, &(text(keys, &[(&a, 1)]) + "\n" + &rollout(share)));
+        gateway.rewrite(&(text(keys, &[(&a, 1)]) + "\n" + &rollout(share)));
     };
     let until_chosen = async |version: &str| {
         until_some(&format!("version {version} is chosen"), async || {
@@ -544,7 +473,7 @@ async fn a_rollout_in_the_file_is_applied_at_once_and_only_where_it_differs() {
     write("policy = \"weighted\"", 0.8);
     until_chosen("2").await;
 
-    replace(&gateway.file, &text("", &[(&a, 1)]));
+    gateway.rewrite(&text("", &[(&a, 1)]));
     until_chosen("").await;
 }
 

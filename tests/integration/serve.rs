@@ -1,10 +1,8 @@
 //! The real `millrace serve`: a gateway and worker processes with the models that come with the project.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use serde_json::json;
 
+use crate::support::load::Load;
 use crate::support::process::{is_running, signal};
 use crate::support::serving::Serving;
 use crate::support::wait::{until, until_equal};
@@ -40,38 +38,16 @@ async fn the_shipped_models_are_served_by_both_workers() {
 #[tokio::test]
 async fn a_worker_killed_under_load_costs_no_request_and_comes_back() {
     let mut serving = Serving::start().await;
-    let is_over = Arc::new(AtomicBool::new(false));
-    let answered = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, is_over, answered) = (serving.client.clone(), is_over.clone(), answered.clone());
-            tokio::spawn(async move {
-                while !is_over.load(Ordering::Relaxed) {
-                    client.predict().await.assert_ok();
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let some_more = async || {
-        let before = answered.load(Ordering::Relaxed);
-        until("requests go on", || {
-            answered.load(Ordering::Relaxed) > before + 100
-        })
-        .await;
-    };
-    some_more().await;
+    let load = Load::on(&serving.client);
+    load.until_answered(100).await;
     for kill in 0..2 {
         let pid = *serving.pids("w0").last().unwrap();
         signal(pid, "KILL").await;
         until_equal("starts of the worker", kill + 2, || serving.pids("w0").len()).await;
         serving.until_both_are_up().await;
-        some_more().await;
+        load.until_answered(100).await;
     }
-    is_over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.expect("no request failed");
-    }
+    load.stop().await;
     serving.process.signal("INT").await;
     assert_eq!(serving.process.end().await.code(), Some(0));
 }

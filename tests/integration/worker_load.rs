@@ -165,7 +165,7 @@ async fn rate_and_utilization_appear_with_traffic() {
     let (rate, utilization) = (load.requests_per_second.unwrap(), load.utilization.unwrap());
     assert!((0.0..=1.0).contains(&utilization), "{load:?}");
     assert!(utilization > 0.0 && rate > 0.0, "{load:?}");
-    assert_eq!(load.capacity(), Some(rate / utilization));
+    assert_eq!(load.capacity(), Some((rate / utilization) as f32));
     let told = probe(&worker, "copy").await;
     assert_eq!(
         (told.requests_per_second, told.utilization),

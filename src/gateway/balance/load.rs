@@ -159,7 +159,7 @@ impl Load {
                 .put(in_flight, report.latency_micros.unwrap_or(0), now);
         }
         if let Some(capacity) = report.capacity() {
-            self.smooth_capacity(capacity as f32);
+            self.smooth_capacity(capacity);
         }
         if let Some(concurrency) = report.concurrency {
             self.limit.can_work_on(concurrency);

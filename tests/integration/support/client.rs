@@ -140,6 +140,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
     }
 
+    /// What it says; nothing where it is no JSON.
+    pub(crate) fn try_json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
     /// It must be a success.
     #[track_caller]
     pub(crate) fn assert_ok(&self) -> &Self {

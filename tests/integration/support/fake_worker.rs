@@ -39,7 +39,7 @@ pub(crate) enum Behaviour {
     CutBefore,
     /// Closes the connection half-way through its answer.
     CutHalfway,
-    /// Answers with so many bytes.
+    /// Answers with so many bytes, which are binary.
     AnswerWith(usize),
 }
 
@@ -118,18 +118,12 @@ impl FakeWorker {
 
     /// A worker that has its address, and does not listen yet.
     pub(crate) fn start_down(id: &'static str) -> Self {
-        let reserved = socket_at(([127, 0, 0, 1], 0).into()).expect("a port is free");
-        Self::at(reserved, id)
+        Self::at(reserve(), id)
     }
 
     /// So many workers at one port of 127.0.0.1, 127.0.0.2, 127.0.0.3, …
     pub(crate) fn start_side_by_side<const N: usize>() -> [Self; N] {
-        let sockets = loop {
-            if let Some(sockets) = sockets_side_by_side(N) {
-                break sockets;
-            }
-        };
-        let mut sockets = sockets.into_iter();
+        let mut sockets = reserve_side_by_side(N).into_iter();
         let ids = ["a", "b", "c", "d", "e", "f"];
         std::array::from_fn(|index| {
             let worker = Self::at(sockets.next().expect("there is one for each"), ids[index]);
@@ -297,9 +291,23 @@ fn socket_at(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
+/// An address that nobody else gets while its socket, which is bound and does not listen, is there.
+pub(crate) fn reserve() -> TcpSocket {
+    socket_at(([127, 0, 0, 1], 0).into()).expect("a port is free")
+}
+
+/// So many of them at one port of 127.0.0.1, 127.0.0.2, …
+pub(crate) fn reserve_side_by_side(count: usize) -> Vec<TcpSocket> {
+    loop {
+        if let Some(sockets) = sockets_side_by_side(count) {
+            return sockets;
+        }
+    }
+}
+
 /// None where somebody else has the port that was free at the first address at one of the others.
 fn sockets_side_by_side(count: usize) -> Option<Vec<TcpSocket>> {
-    let first = socket_at(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    let first = reserve();
     let port = first.local_addr().expect("a bound socket has an address").port();
     let last_bytes = 2..=u8::try_from(count).expect("tests start few workers");
     let others = last_bytes.map(|last| socket_at(([127, 0, 0, last], port).into()).ok());
@@ -412,7 +420,12 @@ fn behave(behaviour: &Behaviour, id: &str) -> Result<Response<Body>, Cut> {
         Behaviour::Reply(status, body) => response(status_of(status), body),
         Behaviour::CutBefore => return Err(Cut),
         Behaviour::CutHalfway => half(r#"{"model": "iris", "predictions": ["#),
-        Behaviour::AnswerWith(size) => response(StatusCode::OK, vec![b'x'; size]),
+        Behaviour::AnswerWith(size) => {
+            let mut answer = response(StatusCode::OK, vec![b'x'; size]);
+            let binary = HeaderValue::from_static("application/octet-stream");
+            answer.headers_mut().insert(header::CONTENT_TYPE, binary);
+            answer
+        }
     })
 }
 

@@ -115,7 +115,8 @@ impl Setup {
     }
 }
 
-fn entry(id: &str, address: SocketAddr, weight: u32) -> String {
+/// As a configuration names a worker.
+pub(crate) fn entry(id: &str, address: SocketAddr, weight: u32) -> String {
     format!("[[gateway.workers]]\nid = \"{id}\"\nurl = \"http://{address}\"\nweight = {weight}\n")
 }
 

@@ -5,7 +5,8 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
+pub(crate) use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::wait::{in_time, until_some};
@@ -45,7 +46,19 @@ pub(crate) fn is_running(pid: u32) -> bool {
 impl Process {
     /// Starts a command and leaves it running.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments)
+        Self::start_as(arguments, |_| {})
+    }
+
+    /// The same, with something changed about the way it is run.
+    pub(crate) fn start_as(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(arguments);
+        change(&mut command);
+        Self::spawn(command)
+    }
+
+    /// The same, by this command, which ends up as `millrace`.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -87,9 +100,14 @@ impl Process {
         (address("listen"), address("admin"))
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
     /// Sends a signal by its name.
     pub(crate) async fn signal(&self, name: &str) {
-        signal(self.child.id().expect("the process runs"), name).await;
+        signal(self.pid(), name).await;
     }
 
     /// Whether it still runs.
