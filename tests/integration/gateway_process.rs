@@ -481,7 +481,7 @@ async fn a_rollout_in_the_file_is_applied_at_once_and_only_where_it_differs() {
 async fn a_changed_admin_token_holds_at_once_and_none_lets_nobody_in() {
     let worker = FakeWorker::start("a").await;
     let token = |token: &str| format!("admin_token = \"{token}\"");
-    let gateway = Running::start_at_once(&token("0123456789abcdef"), &[(&worker, 1)]).await;
+    let gateway = start_at_once(&token("0123456789abcdef"), &[(&worker, 1)]).await;
     let ask = async |token: &str| {
         let request = gateway.admin.request(Method::GET, "/admin/policy", "");
         let authorization = format!("Bearer {token}");
@@ -491,11 +491,11 @@ async fn a_changed_admin_token_holds_at_once_and_none_lets_nobody_in() {
             .await
     };
     ask("0123456789abcdef").await.assert_ok();
-    gateway.rewrite(&token("fedcba9876543210"), &[(&worker, 1)]);
+    gateway.rewrite(&text(&token("fedcba9876543210"), &[(&worker, 1)]));
     gateway.until_reloads("applied", 1.0).await;
     ask("0123456789abcdef").await.assert_error(401, "unauthorized");
     ask("fedcba9876543210").await.assert_ok();
-    gateway.rewrite("", &[(&worker, 1)]);
+    gateway.rewrite(&text("", &[(&worker, 1)]));
     gateway.until_reloads("applied", 2.0).await;
     let refused = gateway.admin.get("/admin/policy").await;
     refused.assert_error(401, "unauthorized");
