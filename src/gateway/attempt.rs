@@ -26,8 +26,14 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
 use crate::http::deadline::Deadline;
 
+/// Before it is known how long predictions take, a second worker is looked for after this time, and only if the first is out.
+const NOTHING_KNOWN: Duration = Duration::from_secs(1);
+/// Who could not be sent to a second worker looks again after this time at the latest.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Tries `call` at the worker that was picked for it, which `tried` ends with. If that takes long, it is sent to a second
 /// worker as well, which `tried` then ends with, and whoever answers first has won; the other is given up, and need not compute it.
+/// That is a hedge while the first worker is up, and a rescue once it is out.
 pub(super) async fn try_hedged(
     gateway: &Gateway,
     call: &Call,
@@ -37,10 +43,17 @@ pub(super) async fn try_hedged(
 ) -> Tried {
     let config = gateway.settings().hedging.clone();
     let lane = Arc::clone(picked.slot.lane());
-    let delay = hedging::delay(&lane.usual, &config).filter(|_| call.is_prediction());
+    let slow = Arc::clone(&picked.endpoint);
+    let delay = hedging::delay(&lane.usual, &config);
     let begun = Instant::now();
     let mut first = pin!(try_once(gateway, call, picked));
-    let mut patience = delay.unwrap_or(Duration::MAX);
+    let is_on = config.percentile > 0.0 && call.is_prediction();
+    let mut patience = if is_on {
+        delay.unwrap_or(NOTHING_KNOWN)
+    } else {
+        Duration::MAX
+    };
+    let mut was_refused = false;
     let second = loop {
         if let Ok(done) = timeout(patience, &mut first).await {
             if done.verdict.latency == Latency::Measured && call.is_prediction() {
@@ -48,13 +61,21 @@ pub(super) async fn try_hedged(
             }
             return done;
         }
-        match pick_hedge(gateway, call, &lane, tried) {
+        let second = if slow.is_out() {
+            pick_rescue(gateway, call, tried)
+        } else if delay.is_some() {
+            pick_hedge(gateway, call, &lane, tried)
+        } else {
+            Err("unknown")
+        };
+        match second {
             Ok(second) => break second,
-            // There may be room, or a hedge to be had, later.
             Err(reason) => {
-                let refused = &gateway.metrics.hedges_refused;
-                refused.with_label_values(&[reason]).inc();
-                patience *= 2;
+                if !std::mem::replace(&mut was_refused, true) {
+                    let refused = &gateway.metrics.hedges_refused;
+                    refused.with_label_values(&[reason]).inc();
+                }
+                patience = (patience * 2).min(LOOK_AGAIN);
             }
         }
     };
@@ -63,13 +84,12 @@ pub(super) async fn try_hedged(
         let waited = begun.elapsed().as_millis();
         decisions.push(format!("hedged after {waited} ms: {decision}"));
     }
-    let slow = tried.last().map(Arc::clone);
     tried.push(Arc::clone(&second.endpoint));
     let second = pin!(try_once(gateway, call, second));
     let (done, has_won) = first_good(first, second).await;
     let outcome = if has_won { "won" } else { "lost" };
     gateway.metrics.hedges.with_label_values(&[outcome]).inc();
-    if let Some(slow) = slow.filter(|_| has_won) {
+    if has_won {
         slow.metrics.count("given_up");
         slow.probe_now.notify_one();
     }
@@ -116,6 +136,13 @@ fn pick_hedge(
     let budget = gateway.settings().hedging.budget;
     let is_allowed = gateway.hedging_budget.withdraw(budget, now);
     is_allowed.then_some(picked).ok_or("budget")
+}
+
+/// Who takes over a call whose worker is out: whoever has room.
+fn pick_rescue(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picked, &'static str> {
+    let now = gateway.clock.now();
+    let picked = gateway.pool.snapshot().pick(call.question(), tried, now);
+    picked.map_err(|_| "loaded")
 }
 
 /// What came of one try.

@@ -1,6 +1,7 @@
 //! One worker, as the gateway sees it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct Endpoint {
     pub metrics: EndpointMetrics,
     /// Wakes its prober before its time: a request has just met trouble.
     pub probe_now: Notify,
+    is_out: AtomicBool,
     load: Arc<EndpointLoad>,
     /// What is known of it for each model. Requests find theirs in the snapshot.
     known: Mutex<HashMap<Arc<str>, Known>>,
@@ -52,9 +54,21 @@ impl Endpoint {
             authority,
             metrics,
             probe_now: Notify::new(),
+            is_out: AtomicBool::new(false),
             load: Arc::default(),
             known: Mutex::default(),
         })
+    }
+
+    /// Whether it was found to be down. Requests that are there may never be answered.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.is_out.load(Ordering::Relaxed)
+    }
+
+    /// Tells its requests whether it is down.
+    pub fn set_out(&self, is_out: bool) {
+        self.is_out.store(is_out, Ordering::Relaxed);
     }
 
     /// Requests that wait for its answer.

@@ -285,6 +285,7 @@ impl Pool {
         self.snapshot.store(Arc::new(snapshot));
     }
 
+    /// Shows the members to those who do not read snapshots.
     fn show(&self, members: &Members) {
         self.metrics
             .snapshot_generation
@@ -292,6 +293,7 @@ impl Pool {
         self.metrics
             .show_policy(members.policy.as_str(), &PolicyName::ALL.map(PolicyName::as_str));
         for member in &members.list {
+            member.endpoint.set_out(!member.health.is_up());
             member
                 .endpoint
                 .metrics

@@ -27,7 +27,8 @@ pub struct GatewayMetrics {
     pub retries_refused: IntCounter,
     /// Predictions that were sent to a second worker, by what came of it: `won` or `lost`.
     pub hedges: IntCounterVec,
-    /// Those that were not although they took long, by the reason: `budget` or `loaded`.
+    /// Those that were not although they took long, by the reason: `budget`, `loaded` or
+    /// `unknown`.
     pub hedges_refused: IntCounterVec,
     /// Generation of the snapshot in force; every change of policy, weights, members or health makes a new one.
     pub snapshot_generation: IntGauge,
@@ -168,7 +169,7 @@ impl GatewayMetrics {
             ),
             hedges_refused: declare.counter(
                 "millrace_gateway_hedges_refused_total",
-                "Hedges that were not made, by the reason: budget, or loaded.",
+                "Slow predictions that were not sent to a second worker at once, by the reason: budget, loaded, or unknown (how long they take).",
                 &["reason"],
             ),
             snapshot_generation: alone(
