@@ -1,5 +1,6 @@
 //! The handlers of the admin listener: shows what the gateway knows, and changes it live.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use super::circuit::Breaker;
 use super::endpoint::Known;
 use super::health::judge::Health;
 use super::pool::{Member, PoolError};
+use super::snapshot::Snapshot;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::config::{GatewayConfig, MAX_WEIGHT, PolicyName};
+use crate::config::{BalancingConfig, GatewayConfig, MAX_WEIGHT, PolicyName};
 use crate::http::body;
 use crate::http::reply::{self, unreadable_path};
 
@@ -52,6 +54,10 @@ struct ModelLoad {
     /// The peak-sensitive moving average of its latencies, as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<f32>,
+    /// Whether it has more to do than most that serve the model (`hot`), so that `prequal` leaves it alone, or not (`cold`);
+    /// none where it takes no requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heat: Option<&'static str>,
     /// Requests that it has now, and how many it is to have at once.
     in_flight: u32,
     limit: u32,
@@ -104,6 +110,7 @@ impl ModelLoad {
             latency_ms: load
                 .latency_micros(now, settings.balancing.decay)
                 .map(|micros| micros / 1e3),
+            heat: None,
             in_flight: load.awaited(),
             limit: load.limit.get(),
             capacity: load.capacity(),
@@ -168,22 +175,35 @@ impl Worker {
 
 /// `GET /admin/workers`
 pub async fn workers(State(gateway): State<Arc<Gateway>>) -> Response {
-    let (policy, generation) = {
-        let snapshot = gateway.pool.snapshot();
-        (snapshot.policy.as_str(), snapshot.generation)
-    };
+    let snapshot = Arc::clone(&gateway.pool.snapshot());
     let (now, settings) = (gateway.clock.now(), gateway.settings());
-    let workers = gateway
-        .pool
-        .members()
+    let members = gateway.pool.members();
+    let mut workers: Vec<_> = members
         .iter()
         .map(|member| Worker::of(member, now, &settings))
         .collect();
+    show_heat(&mut workers, &snapshot, &settings.balancing, now);
     reply::json(&Workers {
-        policy,
-        generation,
+        policy: snapshot.policy.as_str(),
+        generation: snapshot.generation,
         workers,
     })
+}
+
+fn show_heat(workers: &mut [Worker], snapshot: &Snapshot, balancing: &BalancingConfig, now: Moment) {
+    let mut by_id: HashMap<String, &mut Worker> = HashMap::new();
+    for worker in workers {
+        by_id.insert(worker.id.clone(), worker);
+    }
+    for (model, route) in &snapshot.models {
+        for (place, is_hot) in route.any_version.heat(balancing, now) {
+            let worker = by_id.get_mut(&*place.endpoint.id);
+            let loads = worker.into_iter().flat_map(|worker| &mut worker.loads);
+            for load in loads.filter(|load| *load.model == **model) {
+                load.heat = Some(if is_hot { "hot" } else { "cold" });
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]

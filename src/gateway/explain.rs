@@ -33,8 +33,19 @@ struct Asked {
 struct Explanation {
     generation: u64,
     policy: &'static str,
+    /// The version whose requests are explained, where a rollout chooses one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<ChosenVersion>,
     workers: Vec<Candidacy>,
     policies: Vec<Choice>,
+}
+
+/// What the rollout of a model makes of requests that name no version.
+#[derive(Serialize)]
+struct ChosenVersion {
+    /// That of live: the others can be asked for by their names.
+    version: String,
+    why: String,
 }
 
 /// Whether a worker is in question at all.
@@ -71,9 +82,12 @@ pub(super) async fn explain(
         .key
         .as_ref()
         .map(|key| key_of_value(&settings.balancing.key, key));
+    let chosen = ChosenVersion::of(&gateway, &asked);
     let target = Target {
         model: asked.model,
-        version: asked.version,
+        version: asked
+            .version
+            .or(chosen.as_ref().map(|chosen| chosen.version.clone())),
     };
     let question = Question {
         model: &target.model,
@@ -108,12 +122,35 @@ pub(super) async fn explain(
     Ok(reply::json(&Explanation {
         generation: snapshot.generation,
         policy: snapshot.policy.as_str(),
+        version: chosen,
         workers: members
             .iter()
             .map(|member| Candidacy::of(member, candidates, &target))
             .collect(),
         policies: PolicyName::ALL.map(choice).into(),
     }))
+}
+
+impl ChosenVersion {
+    fn of(gateway: &Gateway, asked: &Asked) -> Option<Self> {
+        if asked.version.is_some() {
+            return None;
+        }
+        let rollout = gateway.rollouts.configs().remove(&asked.model)?;
+        let splits = rollout.splits.iter();
+        let splits: String = splits
+            .map(|(version, share)| format!(", {share} to {version}"))
+            .collect();
+        let left = 1.0 - rollout.splits.values().sum::<f64>();
+        let why = format!(
+            "of the requests that name no version, {:.4} go to live{splits}; name a version to have it explained",
+            left.max(0.0)
+        );
+        Some(Self {
+            version: rollout.live,
+            why,
+        })
+    }
 }
 
 impl Candidacy {
@@ -123,7 +160,10 @@ impl Candidacy {
         Self {
             worker: member.endpoint.id.to_string(),
             is_candidate,
-            why: if is_candidate {
+            why: if candidates.full().any(is_its) {
+                "it has as many requests for the model as it may, and is passed over until one is answered"
+                    .to_owned()
+            } else if is_candidate {
                 "it takes requests and has the model ready".to_owned()
             } else if candidates.on_trial().iter().any(is_its) {
                 "its circuit for the model is half open: the next request is its trial".to_owned()

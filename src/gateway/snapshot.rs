@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
-use super::balance::{self, Candidate, Load, Moment, Pick, Policy, SlowStart, hash};
+use super::balance::{self, Candidate, Load, Moment, Pick, Policy, Prequal, SlowStart, hash};
 use super::circuit::{Circuit, State, Trial, ejection};
 use super::concurrency::{Lane, Slot};
 use super::endpoint::Endpoint;
@@ -265,6 +265,20 @@ impl Candidates {
             lane,
             concurrency: config.concurrency,
         }
+    }
+
+    /// Those that have as many requests now as they may.
+    pub fn full(&self) -> impl Iterator<Item = &Place> {
+        self.places
+            .iter()
+            .filter(|place| self.is_full(place, Wanted::Free))
+    }
+
+    /// Each place, and whether it has more to do than most: `prequal` leaves it alone then.
+    pub fn heat(&self, config: &BalancingConfig, now: Moment) -> impl Iterator<Item = (&Place, bool)> {
+        let candidates = self.places.iter().map(Place::candidate).collect();
+        let hot = Prequal::over(candidates, config.hot_quantile, config.decay).hot(now);
+        self.places.iter().zip(hot)
     }
 
     /// Whom the policy of this name would pick now, as an index, and the figures of each candidate. Nobody's turn is taken.

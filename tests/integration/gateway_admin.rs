@@ -370,6 +370,17 @@ async fn picks_are_explained_for_every_policy() {
         of("least_request")["candidates"][busy]["why"],
         "1 in flight, with one more for a weight of 1: 2.00"
     );
+    let shown = gateway.admin.get("/admin/workers").await.json();
+    let heat = |id: &str| {
+        let mut workers = shown["workers"].as_array().unwrap().iter();
+        let worker = workers.find(|worker| worker["id"] == id).unwrap();
+        worker["loads"][0]["heat"].clone()
+    };
+    let busy = if idle == "a" { "b" } else { "a" };
+    assert_eq!(
+        [heat(idle), heat(busy), heat("c")],
+        [json!("cold"), json!("hot"), json!(null)]
+    );
     for worker in [a, b] {
         worker.release();
     }

@@ -68,6 +68,18 @@ async fn a_worker_that_hangs_holds_no_more_than_it_may() {
     until_equal("requests at the worker that hangs", 2, || hanging.inside()).await;
     let who = gateway.client.who_answers(20).await;
     assert_eq!(who, "b".repeat(20), "round robin passes over who is full");
+    let question = json!({"model": "iris"}).to_string();
+    let told = gateway
+        .admin
+        .post("/admin/explain", question)
+        .await
+        .assert_ok()
+        .json();
+    let why = told["workers"][0]["why"].as_str().unwrap();
+    assert!(
+        why.starts_with("it has as many requests for the model as it may"),
+        "{told}"
+    );
     hanging.release();
     for held in held {
         held.await.unwrap();

@@ -153,6 +153,24 @@ async fn every_dialect_takes_part() {
         client.get(path).await.assert_ok();
         assert_eq!(a.last_seen().path, at_worker, "questions go to live");
     }
+    let asked = json!({"model": "iris"}).to_string();
+    let told = gateway
+        .admin
+        .post("/admin/explain", asked)
+        .await
+        .assert_ok()
+        .json();
+    assert_eq!(told["version"]["version"], "1");
+    let why = told["version"]["why"].as_str().unwrap();
+    assert!(why.contains("0.0000 go to live, 1 to 2"), "{why}");
+    let asked = json!({"model": "iris", "version": "2"}).to_string();
+    let told = gateway
+        .admin
+        .post("/admin/explain", asked)
+        .await
+        .assert_ok()
+        .json();
+    assert!(told["version"].is_null(), "{told}");
     let explained = client.predict_with("x-millrace-debug", "1").await;
     let decision = explained.header("x-millrace-decision");
     assert!(

@@ -55,6 +55,18 @@ impl Prequal {
         }
     }
 
+    /// Which of the candidates are hot now, in their order, where all are compared with all.
+    #[must_use]
+    pub fn hot(&self, now: Moment) -> Vec<bool> {
+        let count = self.candidates.len();
+        let occupancies: Vec<f32> = (0..count).map(|index| self.view(index, now).occupancy).collect();
+        let mut sorted = occupancies.clone();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let rank = (self.hot_quantile * count.saturating_sub(1) as f64) as usize;
+        let bound = sorted.get(rank).copied().unwrap_or_default();
+        occupancies.iter().map(|&occupancy| occupancy > bound).collect()
+    }
+
     fn view(&self, index: usize, now: Moment) -> View {
         let Candidate { load, weight, .. } = &self.candidates[index];
         let told = load.signal(now, &SIGNAL_LIMITS);
@@ -181,6 +193,23 @@ mod tests {
             "the first is fastest, and hot"
         );
         assert_eq!(picks(&policy, 10, &[0, 3]), [0, 0, 0, 0, 10]);
+    }
+
+    #[test]
+    fn whoever_has_more_to_do_than_most_is_hot() {
+        let policy = policy(&[(0, 100), (1, 100), (9, 100), (2, 100)]);
+        assert_eq!(policy.hot(Moment::default()), [false, false, true, false]);
+        for (index, is_hot) in policy.hot(Moment::default()).into_iter().enumerate() {
+            let explained = policy.explain(index, None, Moment::default());
+            assert_eq!(explained.starts_with("hot"), is_hot, "{explained}");
+        }
+        let alone = Prequal::over(busy(&[(1, 7)]), 0.75, DECAY);
+        assert_eq!(alone.hot(Moment::default()), [false]);
+        assert!(
+            Prequal::over(busy(&[]), 0.75, DECAY)
+                .hot(Moment::default())
+                .is_empty()
+        );
     }
 
     #[test]
