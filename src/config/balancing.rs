@@ -243,6 +243,16 @@ impl Setting for Concurrency {
 }
 
 impl Concurrency {
+    /// How many requests a worker may have for which `adaptive` was found out.
+    #[must_use]
+    pub const fn most(self, adaptive: u32) -> u32 {
+        match self {
+            Self::Adaptive => adaptive,
+            Self::Unlimited => u32::MAX,
+            Self::Limit(most) => most,
+        }
+    }
+
     fn limit(number: i64) -> Option<Self> {
         let number = u32::try_from(number).ok()?;
         (number > 0).then_some(Self::Limit(number))

@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use super::balance::{self, Candidate, Load, Moment, Pick, Policy, Prequal, SlowStart, hash};
 use super::circuit::{Circuit, State, Trial, ejection};
-use super::concurrency::{Lane, Slot};
+use super::concurrency::{Lane, NoPick, Slot, pick_with_room};
 use super::endpoint::Endpoint;
 use crate::config::{BalancingConfig, Concurrency, PolicyName};
 
@@ -364,29 +364,31 @@ impl Candidates {
             rng.random()
         };
         let up_since = |index: usize| self.places[index].up_since;
-        let mut avoid = self.indices_where(|place| !tried.is_empty() && place.is_among(tried));
-        let mut found = NoRoute::NoWorker;
-        loop {
+        let by_policy = |avoid: &[usize]| {
             let pick = Pick {
                 turn,
                 key: question.key,
-                avoid: &avoid,
+                avoid,
                 now,
                 rng: &mut rng,
             };
-            let picked = self.slow_start.pick(&*self.policy, pick, up_since);
-            let Some(place) = picked.and_then(|index| self.places.get(index)) else {
-                return Err(found);
-            };
-            if let Some(slot) = Slot::take(&place.load, self.most_at(place, question.room), &self.lane) {
+            self.slow_start.pick(&*self.policy, pick, up_since)
+        };
+        let take = |index: usize| {
+            let place = &self.places[index];
+            Slot::take(&place.load, self.most_at(place, question.room), &self.lane)
+        };
+        let is_full = |index: usize| self.is_full(&self.places[index], question.room);
+        let avoid = self.indices_of(tried);
+        match pick_with_room(self.places.len(), avoid, by_policy, take, is_full) {
+            Ok((index, slot)) => {
+                let place = &self.places[index];
                 // Where ejections are ignored, whoever comes is on trial.
                 let trial = place.is_half_open().then_some(Trial::Among);
-                return Ok(Found { place, slot, trial });
+                Ok(Found { place, slot, trial })
             }
-            found = NoRoute::Full;
-            avoid = self.indices_where(|other| {
-                std::ptr::eq(other, place) || other.is_among(tried) || self.is_full(other, question.room)
-            });
+            Err(NoPick::Nobody) => Err(NoRoute::NoWorker),
+            Err(NoPick::Full) => Err(NoRoute::Full),
         }
     }
 
@@ -396,24 +398,22 @@ impl Candidates {
 
     /// How many requests may be at a place, with one that wants so much room.
     fn most_at(&self, place: &Place, room: Wanted) -> u32 {
-        let limit = || match self.concurrency {
-            Concurrency::Adaptive => place.load.limit.get(),
-            Concurrency::Unlimited => u32::MAX,
-            Concurrency::Limit(most) => most,
-        };
+        let adaptive = place.load.limit.get();
+        let most = self.concurrency.most(adaptive);
         match room {
             Wanted::Any => u32::MAX,
-            Wanted::Free => limit(),
-            Wanted::Spare => limit().min(place.load.limit.get()).div_ceil(2),
+            Wanted::Free => most,
+            Wanted::Spare => most.min(adaptive).div_ceil(2),
         }
     }
 
-    fn indices_where(&self, is_meant: impl Fn(&Place) -> bool) -> Vec<usize> {
+    fn indices_of(&self, tried: &[Arc<Endpoint>]) -> Vec<usize> {
+        if tried.is_empty() {
+            return Vec::new();
+        }
         let places = self.places.iter().enumerate();
-        places
-            .filter(|(_, place)| is_meant(place))
-            .map(|(index, _)| index)
-            .collect()
+        let tried = places.filter(|(_, place)| place.is_among(tried));
+        tried.map(|(index, _)| index).collect()
     }
 }
 

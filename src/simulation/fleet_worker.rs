@@ -111,7 +111,10 @@ impl FleetWorker {
     /// What it says of itself.
     pub(super) fn report(&mut self, now: Moment) -> LoadReport {
         let latency = self.latencies.estimate(self.present, now);
-        report(self.present, latency, self.throughput.figures(now))
+        LoadReport {
+            concurrency: Some(self.places),
+            ..report(self.present, latency, self.throughput.figures(now))
+        }
     }
 
     fn count_busy(&mut self, now: Moment) {

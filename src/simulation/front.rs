@@ -1,16 +1,19 @@
 //! One simulated gateway.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::Xoshiro256PlusPlus;
 
+use super::request::Ticket;
 use super::scenario::Scenario;
 use crate::config::{BalancingConfig, PolicyName};
 use crate::gateway::balance::{
     self, Candidate, Load, LoadReport, Moment, Pick, Policy, SlowStart, asking, hash,
 };
+use crate::gateway::concurrency::{NoPick, pick_with_room};
 use crate::gateway::retry::RetryBudget;
 
 /// Balances over the members of the fleet by what it knows itself.
@@ -23,6 +26,8 @@ pub(super) struct Front {
     members: Vec<usize>,
     policy: Box<dyn Policy>,
     slow_start: SlowStart,
+    /// Requests that wait for a worker with room, in the order in which they came.
+    pub(super) line: VecDeque<Ticket>,
     turns: u64,
     turns_at_last_look: u64,
     pub(super) budget: RetryBudget,
@@ -55,6 +60,7 @@ impl Front {
             members: Vec::new(),
             policy: balance::build(name, Box::default(), &scenario.balancing),
             slow_start: SlowStart::default(),
+            line: VecDeque::new(),
             turns: 0,
             turns_at_last_look: 0,
             budget: RetryBudget::default(),
@@ -92,8 +98,8 @@ impl Front {
         self.rebuild();
     }
 
-    /// Whom a request goes to, other than those in `tried`.
-    pub(super) fn pick(&mut self, key: u64, tried: &[usize], now: Moment) -> Option<usize> {
+    /// Whom a request goes to, other than those in `tried`; it has its place there from now on.
+    pub(super) fn pick(&mut self, key: u64, tried: &[usize], now: Moment) -> Result<usize, NoPick> {
         let turn = if tried.is_empty() {
             self.turns += 1;
             self.turns - 1
@@ -105,26 +111,55 @@ impl Front {
             .filter_map(|worker| self.members.binary_search(worker).ok())
             .collect();
         avoid.sort_unstable();
-        let pick = Pick {
-            turn,
-            key: Some(key),
-            avoid: &avoid,
-            now,
-            rng: &mut self.rng,
+        let Self {
+            known, members, rng, ..
+        } = self;
+        let known = |index: usize| &known[members[index]];
+        let by_policy = |avoid: &[usize]| {
+            let pick = Pick {
+                turn,
+                key: Some(key),
+                avoid,
+                now,
+                rng: &mut *rng,
+            };
+            self.slow_start
+                .pick(&*self.policy, pick, |index| known(index).up_since)
         };
-        let up_since = |index: usize| self.known[self.members[index]].up_since;
-        let picked = self.slow_start.pick(&*self.policy, pick, up_since);
-        self.members.get(picked?).copied()
+        let most = |load: &Load| self.balancing.concurrency.most(load.limit.get());
+        let take = |index: usize| {
+            let load = &known(index).candidate.load;
+            load.try_begin(most(load)).then_some(())
+        };
+        let is_full = |index: usize| {
+            let load = &known(index).candidate.load;
+            load.awaited() >= most(load)
+        };
+        let (index, ()) = pick_with_room(members.len(), avoid, by_policy, take, is_full)?;
+        Ok(members[index])
     }
 
-    pub(super) fn begin(&self, worker: usize) {
-        self.load(worker).begin();
+    /// Whether anybody but those in `tried` could take a request.
+    pub(super) fn has_another(&self, tried: &[usize]) -> bool {
+        self.members.iter().any(|worker| !tried.contains(worker))
     }
 
-    /// A prediction came after this time.
-    pub(super) fn answered(&self, worker: usize, took: Duration, now: Moment) {
-        self.load(worker).observe(took, now, self.balancing.decay);
+    /// Requests that a worker has of this gateway.
+    pub(super) fn awaited(&self, worker: usize) -> u32 {
+        self.load(worker).awaited()
+    }
+
+    /// A prediction came after this time, of a request that met so many, itself included.
+    pub(super) fn answered(&self, worker: usize, took: Duration, met: u32, now: Moment) {
+        let load = self.load(worker);
+        load.limit.answered(took, met.max(load.awaited()));
+        load.observe(took, now, self.balancing.decay);
         self.load(worker).end();
+    }
+
+    /// A worker said that it has too much.
+    pub(super) fn refused(&self, worker: usize) {
+        self.load(worker).limit.refused();
     }
 
     /// An error came after this time.
@@ -135,8 +170,10 @@ impl Front {
         self.load(worker).end();
     }
 
-    /// Nothing came within this time.
-    pub(super) fn given_up(&self, worker: usize, after: Duration, now: Moment) {
+    /// Nothing came within this time, for a request that met so many, itself included.
+    pub(super) fn given_up(&self, worker: usize, after: Duration, met: u32, now: Moment) {
+        let load = self.load(worker);
+        load.limit.missed(after, met.max(load.awaited()));
         self.load(worker)
             .observe_at_least(after, now, self.balancing.decay);
         self.load(worker).end();

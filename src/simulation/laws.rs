@@ -6,7 +6,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::{Arrivals, Outcome, Scenario, Simulation, WorkerSpec};
-use crate::config::{BalancingConfig, PolicyName, RetryConfig};
+use crate::config::{BalancingConfig, Concurrency, PolicyName, RetryConfig};
 use crate::moment::Moment;
 
 /// Policies that go by latency.
@@ -120,6 +120,8 @@ fn shares_of_round_robin_and_weighted_are_exact() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut scenario = fleet(rng.random_range(1..8), 900.0, seed);
         scenario.network_delay = Duration::ZERO;
+        // Who is full is passed over.
+        scenario.balancing.concurrency = Concurrency::Unlimited;
         for worker in &mut scenario.workers {
             worker.weight = rng.random_range(1..10);
             worker.factor = rng.random_range(1.0..10.0);
@@ -143,6 +145,32 @@ fn shares_of_round_robin_and_weighted_are_exact() {
         let counts = requests_at(&simulation.outcome());
         let spread = counts.iter().max().unwrap() - counts.iter().min().unwrap();
         assert!(spread <= 1, "seed {seed}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_limit_holds_and_spares_those_who_wait_for_a_slow_worker() {
+    for seed in 0..40 {
+        let mut scenario = one_slow(900.0, seed);
+        scenario.balancing.concurrency = Concurrency::Limit(3);
+        let limited = run(&scenario, PolicyName::RoundRobin, 1.0, 6.0);
+        assert!(
+            limited.workers.iter().all(|worker| worker.most_in_flight <= 3),
+            "seed {seed}"
+        );
+        assert_eq!(limited.failed, 0, "seed {seed}");
+        let slowest = limited.latencies.quantile(1.0);
+        assert!(slowest < Duration::from_millis(90), "seed {seed}: {slowest:?}");
+        scenario.balancing.concurrency = Concurrency::Adaptive;
+        for policy in [PolicyName::RoundRobin, PolicyName::Random] {
+            let adaptive = run(&scenario, policy, 3.0, 8.0);
+            let p99 = adaptive.latencies.quantile(0.99);
+            assert!(p99 < Duration::from_millis(300), "{policy}, seed {seed}: {p99:?}");
+        }
+        scenario.balancing.concurrency = Concurrency::Unlimited;
+        let unlimited = run(&scenario, PolicyName::RoundRobin, 3.0, 8.0);
+        let p99 = unlimited.latencies.quantile(0.99);
+        assert!(p99 > Duration::from_secs(1), "seed {seed}: {p99:?}");
     }
 }
 

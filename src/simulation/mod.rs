@@ -1,7 +1,8 @@
 //! A fleet that does not exist: the balancing core over simulated workers, on virtual time.
 //!
 //! What decides here is the code that decides in a gateway: the policies and what they go by
-//! ([`balance`](crate::gateway::balance)), the retry budget, and what workers measure of themselves
+//! ([`balance`](crate::gateway::balance)), the limits of requests at once
+//! ([`concurrency`](crate::gateway::concurrency)), the retry budget, and what workers measure of themselves
 //! ([`worker::load`](crate::worker::load)). What is made up is the rest of the world: requests, the time that they take,
 //! and the network. So a fleet can be tried before it is bought, and the policies can be checked over hundreds of seeds.
 //!

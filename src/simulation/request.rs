@@ -18,12 +18,16 @@ pub(super) struct Request {
     /// The try under way: where, since when, and how far it is.
     pub(super) worker: usize,
     pub(super) sent: Moment,
+    /// Requests of its gateway that it met at the worker, itself included.
+    pub(super) met: u32,
     pub(super) stage: Stage,
 }
 
 /// How far a try is.
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// In line at its gateway.
+    Waiting,
     /// On its way to the worker.
     Sent,
     /// In the worker, since then, where it met so many others.
@@ -32,11 +36,19 @@ pub(super) enum Stage {
     Answered(Answer),
 }
 
+/// What comes of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    Prediction,
+    Error,
+    /// An error because the worker has too much.
+    Refusal,
+}
+
 /// What a worker says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
-    /// Whether it is a prediction, and not an error.
-    pub(super) is_good: bool,
+    pub(super) kind: Answered,
     pub(super) report: LoadReport,
 }
 

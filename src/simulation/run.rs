@@ -10,11 +10,12 @@ use super::agenda::Agenda;
 use super::fleet_worker::FleetWorker;
 use super::front::Front;
 use super::outcome::Outcome;
-use super::request::{Answer, Request, Requests, Stage, Ticket};
+use super::request::{Answer, Answered, Request, Requests, Stage, Ticket};
 use super::scenario::{Arrivals, Scenario};
 use super::service_time::exponential;
 use crate::config::PolicyName;
 use crate::gateway::balance::{Load, LoadReport, asking, hash};
+use crate::gateway::concurrency::NoPick;
 use crate::moment::Moment;
 
 /// What an error takes that a worker answers at once.
@@ -281,19 +282,57 @@ impl Simulation {
             tried: Vec::new(),
             worker: 0,
             sent: self.now,
+            met: 0,
             stage: Stage::Sent,
         };
         let front = &mut self.fronts[request.gateway];
         front.budget.deposit(self.now);
-        let picked = front.pick(request.key, &[], self.now);
         let ticket = self.requests.put(request);
         self.deadlines
             .push_back((self.now + self.scenario.deadline, ticket));
-        match picked {
-            Some(worker) => self.send(ticket, worker),
-            None => self.fail(ticket),
-        }
+        self.find_worker(ticket);
         self.expect_arrival();
+    }
+
+    /// Sends a request to a worker, or lets it wait for one with room.
+    fn find_worker(&mut self, ticket: Ticket) {
+        let Some(request) = self.requests.get_mut(ticket) else {
+            return;
+        };
+        let front = &mut self.fronts[request.gateway];
+        let picked = if front.line.is_empty() {
+            front.pick(request.key, &request.tried, self.now)
+        } else {
+            Err(NoPick::Full)
+        };
+        match picked {
+            Ok(worker) => self.send(ticket, worker),
+            Err(NoPick::Nobody) => self.fail(ticket),
+            Err(NoPick::Full) => {
+                request.stage = Stage::Waiting;
+                front.line.push_back(ticket);
+            }
+        }
+    }
+
+    /// Sends those who wait at a gateway, as far as there is room.
+    fn serve_line(&mut self, gateway: usize) {
+        while let Some(&ticket) = self.fronts[gateway].line.front() {
+            let Some(request) = self.requests.get(ticket) else {
+                self.fronts[gateway].line.pop_front();
+                continue;
+            };
+            let front = &mut self.fronts[gateway];
+            let picked = front.pick(request.key, &request.tried, self.now);
+            if picked == Err(NoPick::Full) {
+                return;
+            }
+            front.line.pop_front();
+            match picked {
+                Ok(worker) => self.send(ticket, worker),
+                Err(_) => self.fail(ticket),
+            }
+        }
     }
 
     fn send(&mut self, ticket: Ticket, worker: usize) {
@@ -301,7 +340,7 @@ impl Simulation {
             return;
         };
         (request.worker, request.sent, request.stage) = (worker, self.now, Stage::Sent);
-        self.fronts[request.gateway].begin(worker);
+        request.met = self.fronts[request.gateway].awaited(worker);
         self.put_after(self.scenario.network_delay, Event::Reached(ticket));
     }
 
@@ -312,10 +351,10 @@ impl Simulation {
         let worker = &mut self.workers[request.worker];
         worker.count_in();
         if worker.spec.is_failing {
-            return self.answer(ticket, false, FAILING_TAKES);
+            return self.answer(ticket, Answered::Error, FAILING_TAKES);
         }
         if worker.is_full(self.scenario.queue) {
-            return self.answer(ticket, false, Duration::ZERO);
+            return self.answer(ticket, Answered::Refusal, Duration::ZERO);
         }
         request.stage = Stage::Inside {
             since: self.now,
@@ -344,7 +383,7 @@ impl Simulation {
         if let Some(&Stage::Inside { since, met }) = inside {
             worker.leave();
             worker.note_latency(met, self.now.since(since), self.now);
-            self.answer(ticket, true, Duration::ZERO);
+            self.answer(ticket, Answered::Prediction, Duration::ZERO);
         }
         let requests = &self.requests;
         let next = self.workers[index].start_next(|ticket| requests.get(ticket).is_some(), self.now);
@@ -353,12 +392,12 @@ impl Simulation {
         }
     }
 
-    fn answer(&mut self, ticket: Ticket, is_good: bool, after: Duration) {
+    fn answer(&mut self, ticket: Ticket, kind: Answered, after: Duration) {
         let Some(request) = self.requests.get_mut(ticket) else {
             return;
         };
         let report = self.workers[request.worker].report(self.now);
-        request.stage = Stage::Answered(Answer { is_good, report });
+        request.stage = Stage::Answered(Answer { kind, report });
         self.put_after(after + self.scenario.network_delay, Event::Answered(ticket));
     }
 
@@ -369,16 +408,20 @@ impl Simulation {
         let Stage::Answered(answer) = &request.stage else {
             return;
         };
-        let (worker, took) = (request.worker, self.now.since(request.sent));
-        let front = &self.fronts[request.gateway];
+        let (worker, took, gateway) = (request.worker, self.now.since(request.sent), request.gateway);
+        let front = &self.fronts[gateway];
         front.told(worker, &answer.report, self.now);
-        if answer.is_good {
-            front.answered(worker, took, self.now);
+        if answer.kind == Answered::Refusal {
+            front.refused(worker);
+        }
+        if answer.kind == Answered::Prediction {
+            front.answered(worker, took, request.met, self.now);
             self.succeed(ticket);
         } else {
             front.failed(worker, took, self.now);
             self.try_elsewhere(ticket);
         }
+        self.serve_line(gateway);
     }
 
     /// As `gateway::forward` does it: another worker first, then the budget.
@@ -389,13 +432,12 @@ impl Simulation {
         request.tried.push(request.worker);
         let retry = &self.scenario.retry;
         let front = &mut self.fronts[request.gateway];
-        let next = front.pick(request.key, &request.tried, self.now);
-        let (Some(worker), true) = (next, request.tried.len() < retry.max_attempts as usize) else {
+        if !front.has_another(&request.tried) || request.tried.len() >= retry.max_attempts as usize {
             return self.fail(ticket);
-        };
+        }
         if front.budget.withdraw(retry.budget, self.now) {
             self.outcome.retries += 1;
-            self.send(ticket, worker);
+            self.find_worker(ticket);
         } else {
             self.outcome.retries_refused += 1;
             self.fail(ticket);
@@ -424,8 +466,11 @@ impl Simulation {
         if let Stage::Inside { .. } = request.stage {
             self.workers[request.worker].leave();
         }
-        let waited = self.now.since(request.sent);
-        self.fronts[request.gateway].given_up(request.worker, waited, self.now);
+        if !matches!(request.stage, Stage::Waiting) {
+            let waited = self.now.since(request.sent);
+            self.fronts[request.gateway].given_up(request.worker, waited, request.met, self.now);
+            self.serve_line(request.gateway);
+        }
         if request.is_measured {
             self.outcome.failed += 1;
             self.outcome.latencies.add(self.now.since(request.arrived));
@@ -434,6 +479,8 @@ impl Simulation {
 
     fn look(&mut self) {
         for front in 0..self.fronts.len() {
+            // A limit may have grown, or a worker have come.
+            self.serve_line(front);
             for worker in self.fronts[front].whom_to_ask(self.now) {
                 self.put_after(self.scenario.network_delay, Event::Asked { front, worker });
             }

@@ -113,14 +113,15 @@ struct Known {
 
 impl Known {
     fn after(self, micros: f32, present: u32) -> Self {
-        let unloaded = if present <= FEW {
+        // The first answer met the fewest, as far as is known, even where a load was there from the beginning.
+        let unloaded = if present <= FEW || self.unloaded == 0.0 {
             towards(self.unloaded, micros, SHARE_OF_UNLOADED)
         } else {
             self.unloaded
         };
         let recent = towards(self.recent, micros, 2.0 / (self.limit + 1.0));
         // Where few are present, that shows nothing of what more would do.
-        let is_telling = present as f32 * 2.0 >= self.limit && unloaded > 0.0;
+        let is_telling = present as f32 * 2.0 >= self.limit;
         let limit = if is_telling {
             self.next_limit(unloaded, recent)
         } else {
@@ -291,6 +292,13 @@ mod tests {
             let (share, limit) = with_a_limit(engines, 1, |_| 2_000.0, false);
             assert!(share > 0.97 && limit <= bound, "{engines}: {share} at {limit}");
         }
+    }
+
+    #[test]
+    fn a_load_that_was_there_from_the_beginning_is_seen_as_one() {
+        let mut lab = Lab::of(1, 1, |_| 20_000.0, Some(Limit::default()));
+        lab.run(30, 20_000);
+        assert!(lab.limit() < 20, "{}", lab.limit());
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 pub mod lane;
 pub mod limit;
+mod pick;
 mod slot;
 
 pub use self::lane::Lane;
 pub use self::limit::Limit;
+pub use self::pick::{NoPick, pick_with_room};
 pub use self::slot::Slot;
