@@ -200,7 +200,11 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
+    use tokio::runtime::Builder;
+    use tokio::time::advance;
 
     use super::super::tests::{READY, member, pool, serving, up};
     use super::*;
@@ -218,7 +222,8 @@ mod tests {
         Up(usize),
         Down(usize),
         Drained(usize, bool),
-        Review,
+        /// So many milliseconds pass, with the reviews that fall into them.
+        Wait(u64),
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -228,11 +233,13 @@ mod tests {
             1 => index().prop_map(Event::Up),
             1 => index().prop_map(Event::Down),
             1 => (index(), any::<bool>()).prop_map(|(index, is_drained)| Event::Drained(index, is_drained)),
-            2 => Just(Event::Review),
+            3 => (1_u64..20_000).prop_map(Event::Wait),
         ]
     }
 
-    fn happen(pool: &Pool, event: &Event) {
+    /// Gives how many requests were answered badly.
+    async fn happen(pool: &Pool, event: &Event) -> usize {
+        let mut failures = 0;
         match *event {
             Event::Requests(count, good) => {
                 for _ in 0..count {
@@ -244,10 +251,11 @@ mod tests {
                         is_explained: false,
                     };
                     let Ok(picked) = pool.snapshot().pick(question, &[], pool.clock.now()) else {
-                        return;
+                        return failures;
                     };
                     let index = IDS.iter().position(|id| **id == *picked.endpoint.id).unwrap();
                     let mark = if good[index] { Mark::Success } else { Mark::Failure };
+                    failures += usize::from(mark == Mark::Failure);
                     pool.take_mark(&picked, mark, &BreakerConfig::default());
                 }
             }
@@ -260,40 +268,105 @@ mod tests {
                 );
             }
             Event::Drained(index, is_drained) => pool.set_drained(IDS[index], is_drained).unwrap(),
-            Event::Review => pool.review_circuits(),
+            Event::Wait(millis) => {
+                let reviews = millis.div_ceil(1_000);
+                for _ in 0..reviews {
+                    advance(Duration::from_millis(millis / reviews)).await;
+                    pool.review_circuits();
+                }
+            }
+        }
+        failures
+    }
+
+    /// Runs on virtual time.
+    fn simulate<T>(simulation: impl Future<Output = T>) -> T {
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(simulation)
+    }
+
+    fn six_that_are_up() -> Pool {
+        let pool = pool(PolicyName::RoundRobin, &IDS.map(|id| (id, 1)));
+        for id in IDS {
+            up(&pool, id, &serving(&[("iris", READY)]));
+        }
+        pool
+    }
+
+    /// Those that a policy may pick, and those that would be there without breakers.
+    fn open_of_able(pool: &Pool) -> (usize, usize) {
+        let able = pool
+            .members()
+            .iter()
+            .filter(|member| member.takes_requests())
+            .count();
+        (pool.snapshot().models["iris"].any_version.places().len(), able)
+    }
+
+    /// Everybody is up and answers well from now on.
+    async fn all_is_well_for_a_while(pool: &Pool) {
+        for index in 0..IDS.len() {
+            happen(pool, &Event::Up(index)).await;
+            happen(pool, &Event::Drained(index, false)).await;
+        }
+        for _ in 0..40 {
+            happen(pool, &Event::Wait(10_000)).await;
+            happen(pool, &Event::Requests(30, [true; IDS.len()])).await;
         }
     }
 
     proptest! {
         #[test]
-        fn whatever_happens_half_of_those_that_are_up_can_be_picked_and_somebody_where_anybody_is_up(
+        fn whatever_happens_half_of_those_that_are_up_can_be_picked_and_in_the_end_all(
             events in prop::collection::vec(event(), 1..40),
         ) {
-            let pool = pool(PolicyName::RoundRobin, &IDS.map(|id| (id, 1)));
-            for id in IDS {
-                up(&pool, id, &serving(&[("iris", READY)]));
-            }
-            for event in events {
-                happen(&pool, &event);
-                let able = pool.members().iter().filter(|member| member.takes_requests()).count();
-                let open = pool.snapshot().models["iris"].any_version.places().len();
-                prop_assert!(open * 2 >= able, "{open} of {able} after {event:?}");
-                prop_assert!(open > 0 || able == 0);
-            }
+            simulate(async {
+                let pool = six_that_are_up();
+                for event in events {
+                    happen(&pool, &event).await;
+                    let (open, able) = open_of_able(&pool);
+                    prop_assert!(open * 2 >= able, "{open} of {able} after {event:?}");
+                    prop_assert!(open > 0 || able == 0);
+                }
+                all_is_well_for_a_while(&pool).await;
+                prop_assert_eq!(open_of_able(&pool), (IDS.len(), IDS.len()), "nobody stays ejected");
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn who_always_fails_gets_less_and_less_and_the_others_carry_on(bad in 0..IDS.len(), per_second in 10_usize..60) {
+            simulate(async {
+                let pool = six_that_are_up();
+                let good = std::array::from_fn(|index| index != bad);
+                // Ejected for 5, 10, 15 seconds and so on, and one trial after each: six in two minutes, four in the next two.
+                for most in [5 + 6, 4] {
+                    let mut failures = 0;
+                    for _ in 0..120 {
+                        failures += happen(&pool, &Event::Requests(per_second, good)).await;
+                        happen(&pool, &Event::Wait(1_000)).await;
+                        let (open, able) = open_of_able(&pool);
+                        prop_assert!(open + 1 >= able, "one is bad, one is out");
+                    }
+                    prop_assert!(failures <= most, "{failures}");
+                }
+                Ok(())
+            })?;
         }
     }
 
-    #[test]
-    fn a_gateway_whose_workers_are_well_makes_no_snapshot() {
+    #[tokio::test]
+    async fn a_gateway_whose_workers_are_well_makes_no_snapshot() {
         let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
         for id in ["a", "b"] {
             up(&pool, id, &serving(&[("iris", READY)]));
         }
         let before = pool.snapshot().generation;
-        happen(&pool, &Event::Requests(50, [true; IDS.len()]));
+        happen(&pool, &Event::Requests(50, [true; IDS.len()])).await;
         pool.review_circuits();
         assert_eq!(pool.snapshot().generation, before);
-        happen(&pool, &Event::Requests(10, [false, true, true, true, true, true]));
+        happen(&pool, &Event::Requests(10, [false, true, true, true, true, true])).await;
         assert_eq!(
             pool.snapshot().generation,
             before + 1,
