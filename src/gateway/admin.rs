@@ -14,7 +14,7 @@ use super::balance::Moment;
 use super::circuit::Breaker;
 use super::endpoint::Known;
 use super::health::judge::Health;
-use super::pool::{Member, PoolError};
+use super::pool::{Member, PoolError, ShareChange};
 use super::snapshot::Snapshot;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::config::{BalancingConfig, GatewayConfig, MAX_WEIGHT, PolicyName};
@@ -254,6 +254,8 @@ pub async fn change_policy(
 struct WorkerChange {
     weight: Option<u32>,
     drain: Option<bool>,
+    #[serde(default)]
+    force: bool,
 }
 
 /// What operators can change of a worker, as the log shows it.
@@ -277,18 +279,15 @@ pub async fn change_worker(
         return Err(ApiError::invalid_input(message));
     }
     let before = share_of(&gateway, &id);
-    if let Some(weight) = change.weight {
-        gateway
-            .pool
-            .set_weight(&id, weight)
-            .map_err(|error| refused(&error))?;
-    }
-    if let Some(drain) = change.drain {
-        gateway
-            .pool
-            .set_drained(&id, drain)
-            .map_err(|error| refused(&error))?;
-    }
+    let change = ShareChange {
+        weight: change.weight,
+        is_drained: change.drain,
+        is_forced: change.force,
+    };
+    gateway
+        .pool
+        .change_share(&id, change)
+        .map_err(|error| refused(&error))?;
     let after = share_of(&gateway, &id);
     tracing::info!(worker = id, before, after, by = "admin", "a worker was changed");
     Ok(workers(State(gateway)).await)
@@ -297,7 +296,7 @@ pub async fn change_worker(
 fn refused(error: &PoolError) -> ApiError {
     let code = match error {
         PoolError::UnknownMember(_) => ErrorCode::NotFound,
-        PoolError::AllWeightsZero => ErrorCode::InvalidInput,
+        PoolError::NobodyLeft => ErrorCode::InvalidInput,
     };
     ApiError::new(code, error.to_string())
 }

@@ -94,8 +94,19 @@ pub enum PoolError {
     #[error("no worker is called {0:?}")]
     UnknownMember(String),
     /// Nobody could take a request after it.
-    #[error("every weight would be 0, so nobody could take a request")]
-    AllWeightsZero,
+    #[error("no worker would be left that takes requests; add \"force\": true if that is meant")]
+    NobodyLeft,
+}
+
+/// What an operator wants of one member; what is none stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShareChange {
+    /// Its share under weighted policies; 0 takes nothing.
+    pub weight: Option<u32>,
+    /// Whether it is taken out of the balancing. Requests that it has are not touched.
+    pub is_drained: Option<bool>,
+    /// Whether it may be the last one that took requests.
+    pub is_forced: bool,
 }
 
 /// Who joined and who left.
@@ -212,29 +223,26 @@ impl Pool {
         self.lock().thresholds = thresholds.clone();
     }
 
-    /// Gives one member another weight.
-    pub fn set_weight(&self, id: &str, weight: u32) -> Result<(), PoolError> {
-        self.adjust(id, |member| member.weight = weight)
-    }
-
-    /// Takes one member out of the balancing, or back in. Requests that it has are not touched.
-    pub fn set_drained(&self, id: &str, is_drained: bool) -> Result<(), PoolError> {
-        self.adjust(id, |member| member.is_drained = is_drained)
-    }
-
-    fn adjust(&self, id: &str, adjust: impl FnOnce(&mut Member)) -> Result<(), PoolError> {
+    /// Changes what one member gets; all of it or, where that is refused, nothing.
+    pub fn change_share(&self, id: &str, change: ShareChange) -> Result<(), PoolError> {
         let mut outcome = Ok(());
         self.change(|members| {
-            let before = members.list.clone();
-            match members.list.iter_mut().find(|member| *member.endpoint.id == *id) {
-                Some(member) => adjust(member),
-                None => outcome = Err(PoolError::UnknownMember(id.to_owned())),
+            let had_somebody = members.list.iter().any(Member::is_wanted);
+            let Some(member) = members.list.iter_mut().find(|member| *member.endpoint.id == *id) else {
+                outcome = Err(PoolError::UnknownMember(id.to_owned()));
+                return false;
+            };
+            let before = (member.weight, member.is_drained);
+            member.weight = change.weight.unwrap_or(before.0);
+            member.is_drained = change.is_drained.unwrap_or(before.1);
+            if change.is_forced || !had_somebody || members.list.iter().any(Member::is_wanted) {
+                return true;
             }
-            if outcome.is_ok() && members.list.iter().all(|member| member.weight == 0) {
-                outcome = Err(PoolError::AllWeightsZero);
-                members.list = before;
+            outcome = Err(PoolError::NobodyLeft);
+            if let Some(member) = members.list.iter_mut().find(|member| *member.endpoint.id == *id) {
+                (member.weight, member.is_drained) = before;
             }
-            outcome.is_ok()
+            false
         });
         outcome
     }
@@ -569,6 +577,42 @@ mod tests {
         pool
     }
 
+    fn weight(weight: u32) -> ShareChange {
+        ShareChange {
+            weight: Some(weight),
+            ..ShareChange::default()
+        }
+    }
+
+    pub(super) fn drained(is_drained: bool) -> ShareChange {
+        ShareChange {
+            is_drained: Some(is_drained),
+            ..ShareChange::default()
+        }
+    }
+
+    #[test]
+    fn the_last_one_that_takes_requests_is_drained_by_force_only() {
+        let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
+        pool.change_share("a", drained(true)).unwrap();
+        assert_eq!(pool.change_share("b", drained(true)), Err(PoolError::NobodyLeft));
+        assert!(!member(&pool, "b").is_drained);
+        let both = ShareChange {
+            weight: Some(7),
+            ..drained(true)
+        };
+        assert_eq!(pool.change_share("b", both), Err(PoolError::NobodyLeft));
+        assert_eq!(member(&pool, "b").weight, 1, "all of it or nothing");
+        let by_force = ShareChange {
+            is_forced: true,
+            ..both
+        };
+        pool.change_share("b", by_force).unwrap();
+        pool.change_share("a", weight(3)).unwrap();
+        pool.change_share("a", drained(false)).unwrap();
+        assert!(!member(&pool, "a").is_drained);
+    }
+
     fn configs(workers: &[(&str, u32)]) -> Vec<EndpointConfig> {
         let config = |&(id, weight): &(&str, u32)| EndpointConfig {
             id: id.to_owned(),
@@ -633,9 +677,9 @@ mod tests {
     #[test]
     fn what_an_operator_decided_holds_at_another_address() {
         let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1), ("c", 1)]);
-        pool.set_drained("a", true).unwrap();
-        pool.set_weight("b", 5).unwrap();
-        pool.set_weight("c", 5).unwrap();
+        pool.change_share("a", drained(true)).unwrap();
+        pool.change_share("b", weight(5)).unwrap();
+        pool.change_share("c", weight(5)).unwrap();
         let mut restarted = configs(&[("a", 1), ("b", 1), ("c", 2)]);
         for config in &mut restarted {
             config.authority = format!("{}:9001", config.id).parse().unwrap();
@@ -708,7 +752,7 @@ mod tests {
         pool.set_policy(PolicyName::Weighted);
         assert_eq!(pool.snapshot().generation, before + 1);
         assert_eq!(picks(&pool, "iris", 5), "bacaa");
-        pool.set_weight("a", 0).unwrap();
+        pool.change_share("a", weight(0)).unwrap();
         assert_eq!(
             picks(&pool, "iris", 4).replace('b', "").len(),
             2,
@@ -717,10 +761,13 @@ mod tests {
         assert_eq!(member(&pool, "a").endpoint.in_flight(), 1);
         drop(guard);
         assert_eq!(member(&pool, "a").endpoint.in_flight(), 0);
-        pool.set_weight("b", 0).unwrap();
-        assert_eq!(pool.set_weight("c", 0), Err(PoolError::AllWeightsZero));
+        pool.change_share("b", weight(0)).unwrap();
+        assert_eq!(pool.change_share("c", weight(0)), Err(PoolError::NobodyLeft));
         assert_eq!(picks(&pool, "iris", 2), "cc", "a refused change changes nothing");
-        assert_eq!(pool.set_weight("x", 1), Err(PoolError::UnknownMember("x".into())));
+        assert_eq!(
+            pool.change_share("x", weight(1)),
+            Err(PoolError::UnknownMember("x".into()))
+        );
     }
 
     #[test]
@@ -748,7 +795,7 @@ mod tests {
     #[test]
     fn a_weight_that_an_operator_gave_lasts_until_the_list_says_another() {
         let pool = pool(PolicyName::Weighted, &[("a", 1), ("b", 1)]);
-        pool.set_weight("a", 7).unwrap();
+        pool.change_share("a", weight(7)).unwrap();
         pool.set_members(&configs(&[("a", 1)]));
         assert_eq!(member(&pool, "a").weight, 7);
         pool.set_members(&configs(&[("a", 2)]));
@@ -760,9 +807,9 @@ mod tests {
         let pool = pool(PolicyName::RoundRobin, &[("a", 1), ("b", 1)]);
         up(&pool, "a", &serving(&[("iris", READY)]));
         up(&pool, "b", &serving(&[("iris", READY)]));
-        pool.set_drained("a", true).unwrap();
+        pool.change_share("a", drained(true)).unwrap();
         assert_eq!(picks(&pool, "iris", 3), "bbb");
-        pool.set_drained("a", false).unwrap();
+        pool.change_share("a", drained(false)).unwrap();
         assert_eq!(picks(&pool, "iris", 4).chars().collect::<HashSet<_>>().len(), 2);
     }
 

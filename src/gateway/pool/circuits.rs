@@ -206,7 +206,8 @@ mod tests {
     use tokio::runtime::Builder;
     use tokio::time::advance;
 
-    use super::super::tests::{READY, member, pool, serving, up};
+    use super::super::ShareChange;
+    use super::super::tests::{READY, drained, member, pool, serving, up};
     use super::*;
     use crate::config::PolicyName;
     use crate::gateway::health::judge::Observation;
@@ -267,7 +268,13 @@ mod tests {
                     "gone".into(),
                 );
             }
-            Event::Drained(index, is_drained) => pool.set_drained(IDS[index], is_drained).unwrap(),
+            Event::Drained(index, is_drained) => {
+                let change = ShareChange {
+                    is_forced: true,
+                    ..drained(is_drained)
+                };
+                pool.change_share(IDS[index], change).unwrap();
+            }
             Event::Wait(millis) => {
                 let reviews = millis.div_ceil(1_000);
                 for _ in 0..reviews {
