@@ -1,7 +1,6 @@
-//! One try of a request: sends it to the worker that was picked, and to a second one if that takes long, waits for the answer,
-//! and takes in what that says of the worker.
+//! One try of a request: sends it to the worker that was picked, waits for the answer, and takes in what that says of the
+//! worker.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,141 +8,20 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::answer::Answer;
 use super::client::SendError;
-use super::concurrency::Lane;
 use super::endpoint::{Endpoint, InFlight};
 use super::forward::Call;
 use super::health::judge::Observation;
-use super::hedging;
 use super::retry::Reason;
-use super::snapshot::{Picked, Question, Wanted};
+use super::snapshot::Picked;
 use super::verdict::{Latency, Verdict};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::headers;
 use crate::http::deadline::Deadline;
-
-/// Before it is known how long predictions take, a second worker is looked for after this time, and only if the first is out.
-const NOTHING_KNOWN: Duration = Duration::from_secs(1);
-/// Who could not be sent to a second worker looks again after this time at the latest.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// Tries `call` at the worker that was picked for it, which `tried` ends with. If that takes long, it is sent to a second
-/// worker as well, which `tried` then ends with, and whoever answers first has won; the other is given up, and need not compute it.
-/// That is a hedge while the first worker is up, and a rescue once it is out.
-pub(super) async fn try_hedged(
-    gateway: &Gateway,
-    call: &Call,
-    picked: Picked,
-    tried: &mut Vec<Arc<Endpoint>>,
-    decisions: &mut Vec<String>,
-) -> Tried {
-    let config = gateway.settings().hedging.clone();
-    let lane = Arc::clone(picked.slot.lane());
-    let slow = Arc::clone(&picked.endpoint);
-    let delay = hedging::delay(&lane.usual, &config);
-    let begun = Instant::now();
-    let mut first = pin!(try_once(gateway, call, picked));
-    let is_on = config.percentile > 0.0 && call.is_prediction();
-    let mut patience = if is_on {
-        delay.unwrap_or(NOTHING_KNOWN)
-    } else {
-        Duration::MAX
-    };
-    let mut was_refused = false;
-    let second = loop {
-        if let Ok(done) = timeout(patience, &mut first).await {
-            if done.verdict.latency == Latency::Measured && call.is_prediction() {
-                lane.usual.observe(begun.elapsed(), config.percentile);
-            }
-            return done;
-        }
-        let second = if slow.is_out() {
-            pick_rescue(gateway, call, tried)
-        } else if delay.is_some() {
-            pick_hedge(gateway, call, &lane, tried)
-        } else {
-            Err("unknown")
-        };
-        match second {
-            Ok(second) => break second,
-            Err(reason) => {
-                if !std::mem::replace(&mut was_refused, true) {
-                    let refused = &gateway.metrics.hedges_refused;
-                    refused.with_label_values(&[reason]).inc();
-                }
-                patience = (patience * 2).min(LOOK_AGAIN);
-            }
-        }
-    };
-    lane.usual.observe_above(config.percentile);
-    if let Some(decision) = &second.decision {
-        let waited = begun.elapsed().as_millis();
-        decisions.push(format!("hedged after {waited} ms: {decision}"));
-    }
-    tried.push(Arc::clone(&second.endpoint));
-    let second = pin!(try_once(gateway, call, second));
-    let (done, has_won) = first_good(first, second).await;
-    let outcome = if has_won { "won" } else { "lost" };
-    gateway.metrics.hedges.with_label_values(&[outcome]).inc();
-    if has_won {
-        slow.metrics.count("given_up");
-        slow.probe_now.notify_one();
-    }
-    done
-}
-
-/// The first of two tries that is no failure, and whether it is the second; or the last failure.
-async fn first_good(
-    mut first: Pin<&mut impl Future<Output = Tried>>,
-    mut second: Pin<&mut impl Future<Output = Tried>>,
-) -> (Tried, bool) {
-    let (done, is_second) = tokio::select! {
-        done = &mut first => (done, false),
-        done = &mut second => (done, true),
-    };
-    if done.verdict.retry.is_none() {
-        return (done, is_second);
-    }
-    let other = if is_second { first.await } else { second.await };
-    (other, !is_second)
-}
-
-/// Who takes a second copy of the call: nobody where requests wait, where nobody else has less to do than it can, or where too
-/// many copies were sent of late.
-fn pick_hedge(
-    gateway: &Gateway,
-    call: &Call,
-    lane: &Lane,
-    tried: &[Arc<Endpoint>],
-) -> Result<Picked, &'static str> {
-    let now = gateway.clock.now();
-    let question = Question {
-        room: Wanted::Spare,
-        ..call.question()
-    };
-    if lane.waiting() > 0 {
-        return Err("loaded");
-    }
-    let picked = gateway
-        .pool
-        .snapshot()
-        .pick(question, tried, now)
-        .map_err(|_| "loaded")?;
-    let budget = gateway.settings().hedging.budget;
-    let is_allowed = gateway.hedging_budget.withdraw(budget, now);
-    is_allowed.then_some(picked).ok_or("budget")
-}
-
-/// Who takes over a call whose worker is out: whoever has room.
-fn pick_rescue(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picked, &'static str> {
-    let now = gateway.clock.now();
-    let picked = gateway.pool.snapshot().pick(call.question(), tried, now);
-    picked.map_err(|_| "loaded")
-}
 
 /// What came of one try.
 pub(super) struct Tried {
@@ -155,7 +33,7 @@ pub(super) struct Tried {
 }
 
 /// Sends `call` to the worker that was picked for it.
-async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
+pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
     let decay = gateway.settings().balancing.decay;
     let endpoint = Arc::clone(&picked.endpoint);
     let mut guard = InFlight::begin(picked, gateway.clock, decay);

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Gateway;
-use super::attempt::{Tried, try_hedged};
+use super::attempt::Tried;
 use super::endpoint::Endpoint;
+use super::hedging::try_hedged;
 use super::retry::{MAX_FREE, Reason, backoff};
 use super::rollout::Part;
 use super::snapshot::{NoRoute, Picked, Question, Wanted};

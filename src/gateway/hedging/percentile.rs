@@ -1,12 +1,8 @@
-//! When a prediction that takes long is sent to a second worker as well, so that one slow worker does not make its client
-//! slow (Dean and Barroso, "The tail at scale", CACM 2013).
-//!
-//! Pure: how long predictions usually take is learnt from each of them, and the rest is comparing.
+//! How long the slow ones of many requests take.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::config::HedgingConfig;
 use crate::moment::whole_micros;
 
 /// Before so many predictions nothing is known of how long they take.
@@ -69,15 +65,6 @@ fn unpack(packed: u64) -> (f32, u32) {
     (f32::from_bits((packed >> 32) as u32), packed as u32)
 }
 
-/// After how long a prediction is hedged; never where nothing is known of how long it should take.
-#[must_use]
-pub fn delay(usual: &Percentile, config: &HedgingConfig) -> Option<Duration> {
-    if config.percentile == 0.0 {
-        return None;
-    }
-    Some(usual.get()?.max(config.min_delay))
-}
-
 #[cfg(test)]
 mod tests {
     use rand::rngs::Xoshiro256PlusPlus;
@@ -127,27 +114,6 @@ mod tests {
             let exact = mean * 20_f64.ln();
             assert!((0.6..1.6).contains(&(known / exact)), "{known} for {exact}");
         }
-    }
-
-    #[test]
-    fn nothing_is_hedged_before_enough_is_known_or_where_it_is_switched_off() {
-        let usual = Percentile::default();
-        let config = HedgingConfig::default();
-        let observe = |count| (0..count).for_each(|_| usual.observe(Duration::from_millis(40), 0.95));
-        observe(99);
-        assert_eq!(delay(&usual, &config), None);
-        observe(1);
-        assert!(delay(&usual, &config).unwrap() > Duration::from_millis(10));
-        let patient = HedgingConfig {
-            min_delay: Duration::from_secs(1),
-            ..config.clone()
-        };
-        assert_eq!(delay(&usual, &patient), Some(Duration::from_secs(1)));
-        let never = HedgingConfig {
-            percentile: 0.0,
-            ..config
-        };
-        assert_eq!(delay(&usual, &never), None);
     }
 
     #[test]
