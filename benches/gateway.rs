@@ -8,6 +8,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace::config::{BalancingConfig, PolicyName};
 use millrace::gateway::balance::{Candidate, Load, LoadReport, Moment, Pick, build, hash};
 use millrace::gateway::circuit::{Mark, Window};
+use millrace::gateway::hedging::Percentile;
 use millrace::gateway::target::Target;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -61,7 +62,8 @@ fn pick(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What an answer costs beside the pick: its latency enters the estimate, its success the window of the breaker.
+/// What a request costs beside the policy's pick: its place, and its answer, which enters the latency estimate, the window of
+/// the breaker, the limit of concurrency and the percentile of hedging.
 fn answered(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("answered");
     let (load, window) = (Load::of(Arc::default()), Window::default());
@@ -75,6 +77,21 @@ fn answered(criterion: &mut Criterion) {
     });
     group.bench_function("success", |bencher| {
         bencher.iter(|| window.count(Mark::Success, now()));
+    });
+    group.bench_function("limit", |bencher| {
+        bencher.iter(|| load.limit.answered(black_box(Duration::from_millis(2)), 20));
+    });
+    let usual = Percentile::default();
+    group.bench_function("percentile", |bencher| {
+        bencher.iter(|| usual.observe(black_box(Duration::from_millis(2)), 0.95));
+    });
+    // What a pick takes beyond the policy's: a place, which is given back.
+    group.bench_function("place", |bencher| {
+        bencher.iter(|| {
+            let is_taken = load.try_begin(load.limit.get());
+            load.end();
+            is_taken
+        });
     });
     group.finish();
 }
