@@ -13,6 +13,9 @@ pub const GRAPH_FILE: &str = "model.onnx";
 /// File name of the metadata inside a version's folder.
 pub const METADATA_FILE: &str = "model.toml";
 
+/// File name of what cuts texts into tokens, in the format of Hugging Face's tokenizers.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+
 /// What a model's answers mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,6 +41,10 @@ pub struct Metadata {
     /// Names of the values of one row, in the order in which the graph takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
+    /// Whether values may be missing: `null` in a row, or a member that is not there, then becomes not-a-number for a
+    /// floating-point input and an empty text for one of texts, and the graph knows what to do with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing_values: bool,
     /// Names of the classes, in the order of the graph's probabilities.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,

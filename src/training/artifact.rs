@@ -36,39 +36,22 @@ impl Destination {
         Ok(version)
     }
 
-    /// Writes the files beside their place and then renames their folder, so that nobody who reads the repository sees
-    /// half a version. (A replaced version is absent for the moment between two renames.)
-    pub fn write(&self, version: u64, graph: &[u8], metadata: &Metadata) -> Result<PathBuf, TrainingError> {
-        let folder = self.version_folder(version);
+    /// Begins a version: a folder beside its place, which [`Draft::publish`] puts there.
+    pub fn draft(&self, version: u64) -> Result<Draft, TrainingError> {
         // A reader takes folders with a number for a name; these are none.
         let scratch = |purpose| {
             self.model_folder()
                 .join(format!(".{version}.{purpose}.{}", std::process::id()))
         };
-        let (new, old) = (scratch("new"), scratch("old"));
-        let outcome = fill(&new, graph, metadata).and_then(|()| self.put_in_place(&new, &old, &folder));
-        // What is left over is of no use to anyone, and the outcome is what matters.
-        let _ = fs::remove_dir_all(&new);
-        let _ = fs::remove_dir_all(&old);
-        outcome
-            .map(|()| folder.clone())
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => TrainingError::Exists {
-                    model: self.model.clone(),
-                    version,
-                },
-                _ => write_error(&folder, error),
-            })
-    }
-
-    fn put_in_place(&self, new: &Path, old: &Path, folder: &Path) -> io::Result<()> {
-        if self.force && folder.exists() {
-            fs::rename(folder, old)?;
-        }
-        fs::rename(new, folder).inspect_err(|_| {
-            // The replaced version must not be lost with the new one. If even this fails, the first error tells.
-            let _ = fs::rename(old, folder);
-        })
+        let draft = Draft {
+            new: scratch("new"),
+            old: scratch("old"),
+            folder: self.version_folder(version),
+            destination: self.clone(),
+            version,
+        };
+        fs::create_dir_all(&draft.new).map_err(|error| write_error(&draft.folder, error))?;
+        Ok(draft)
     }
 
     fn highest_version(&self) -> Result<u64, TrainingError> {
@@ -93,11 +76,65 @@ impl Destination {
     }
 }
 
-fn fill(folder: &Path, graph: &[u8], metadata: &Metadata) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    write_file(&folder.join(GRAPH_FILE), graph)?;
-    let text = toml::to_string(metadata).map_err(io::Error::other)?;
-    write_file(&folder.join(METADATA_FILE), text.as_bytes())
+/// A version that is being written, and that nobody who reads the repository sees yet.
+#[derive(Debug)]
+pub struct Draft {
+    new: PathBuf,
+    old: PathBuf,
+    folder: PathBuf,
+    destination: Destination,
+    version: u64,
+}
+
+impl Draft {
+    /// Where its graph lies until it is published.
+    #[must_use]
+    pub fn graph_path(&self) -> PathBuf {
+        self.new.join(GRAPH_FILE)
+    }
+
+    /// Writes one of its files.
+    pub fn write(&self, file: &str, contents: &[u8]) -> Result<(), TrainingError> {
+        write_file(&self.new.join(file), contents)
+            .map_err(|error| write_error(&self.folder.join(file), error))
+    }
+
+    /// Writes `model.toml`.
+    pub fn write_metadata(&self, metadata: &Metadata) -> Result<(), TrainingError> {
+        let text = toml::to_string(metadata)
+            .map_err(|error| write_error(&self.folder.join(METADATA_FILE), io::Error::other(error)))?;
+        self.write(METADATA_FILE, text.as_bytes())
+    }
+
+    /// Puts it in its place, whole. (A replaced version is absent for the moment between two renames.)
+    pub fn publish(self) -> Result<PathBuf, TrainingError> {
+        self.put_in_place().map_err(|error| match error.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => TrainingError::Exists {
+                model: self.destination.model.clone(),
+                version: self.version,
+            },
+            _ => write_error(&self.folder, error),
+        })?;
+        Ok(self.folder.clone())
+    }
+
+    fn put_in_place(&self) -> io::Result<()> {
+        if self.destination.force && self.folder.exists() {
+            fs::rename(&self.folder, &self.old)?;
+        }
+        fs::rename(&self.new, &self.folder).inspect_err(|_| {
+            // The replaced version must not be lost with the new one. If even this fails, the first error tells.
+            let _ = fs::rename(&self.old, &self.folder);
+        })
+    }
+}
+
+impl Drop for Draft {
+    /// What is left over is of no use to anyone.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.new);
+        let _ = fs::remove_dir_all(&self.old);
+    }
 }
 
 /// Writes a file and waits until it is on the disk: the rename must not get there first.
@@ -135,6 +172,18 @@ mod tests {
         }
     }
 
+    fn write(
+        destination: &Destination,
+        version: u64,
+        graph: &[u8],
+        description: &str,
+    ) -> Result<PathBuf, TrainingError> {
+        let draft = destination.draft(version)?;
+        draft.write(GRAPH_FILE, graph)?;
+        draft.write_metadata(&metadata(description))?;
+        draft.publish()
+    }
+
     fn entries(folder: &Path) -> Vec<String> {
         let names = fs::read_dir(folder)
             .unwrap()
@@ -151,7 +200,7 @@ mod tests {
         for expected in [1, 2] {
             let version = destination.choose_version().unwrap();
             assert_eq!(version, expected);
-            let written = destination.write(version, b"graph", &metadata("d")).unwrap();
+            let written = write(&destination, version, b"graph", "d").unwrap();
             assert_eq!(Artifact::read(&written).unwrap().metadata, metadata("d"));
             assert_eq!(fs::read(written.join(GRAPH_FILE)).unwrap(), b"graph");
         }
@@ -168,14 +217,14 @@ mod tests {
             version: Some(3),
             ..destination(folder.path())
         };
-        once.write(3, b"one", &metadata("one")).unwrap();
+        write(&once, 3, b"one", "one").unwrap();
         assert!(matches!(
             once.choose_version(),
             Err(TrainingError::Exists { version: 3, .. })
         ));
         // Somebody else was faster, after the number was chosen.
         assert!(matches!(
-            once.write(3, b"two", &metadata("two")),
+            write(&once, 3, b"two", "two"),
             Err(TrainingError::Exists { .. })
         ));
         assert_eq!(
@@ -184,9 +233,7 @@ mod tests {
         );
 
         let again = Destination { force: true, ..once };
-        again
-            .write(again.choose_version().unwrap(), b"two", &metadata("two"))
-            .unwrap();
+        write(&again, again.choose_version().unwrap(), b"two", "two").unwrap();
         assert_eq!(
             fs::read(folder.path().join("m/3").join(GRAPH_FILE)).unwrap(),
             b"two"
@@ -199,10 +246,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = destination(&file)
-            .write(1, b"", &metadata("d"))
-            .unwrap_err()
-            .to_string();
+        let error = write(&destination(&file), 1, b"", "d").unwrap_err().to_string();
         assert!(error.contains("file/m/1"), "{error}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::dataset::DatasetError;
+use crate::engine::EngineError;
 
 /// Why a training run ended without a model.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,38 @@ pub enum TrainingError {
         /// The loss: an infinity or not a number.
         loss: f64,
     },
+    /// Nothing is to be fitted.
+    #[error("no algorithm was asked for")]
+    NoCandidate,
+    /// Somebody ended it before there was anything to keep.
+    #[error("interrupted before there was a model; nothing was written")]
+    Interrupted,
+    /// A column of texts, where only numbers and categories can be taken.
+    #[error("column {column} holds texts; this algorithm takes columns of numbers and categories")]
+    TextColumn {
+        /// The column.
+        column: String,
+    },
+    /// A column has no value that its gaps could be filled by.
+    #[error("column {column} has missing values, and nothing to fill them with")]
+    NoValues {
+        /// The column.
+        column: String,
+    },
+    /// A held-out row has a category that the training part did not have.
+    #[error(
+        "column {column}: category {category:?} is in a row held out and in none of the training part; \
+         --unknown-category zero takes it for none of the categories"
+    )]
+    UnknownCategory {
+        /// The column.
+        column: String,
+        /// The category.
+        category: String,
+    },
+    /// The engine does not take what was written.
+    #[error("the fitted graph cannot be run: {0}")]
+    Engine(#[from] EngineError),
     /// A parameter does not fit the 32-bit floats of the graph.
     #[error(
         "the fitted model has parameters beyond the range of 32-bit floats; rescale columns with huge values"
@@ -77,6 +110,11 @@ impl TrainingError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Option { .. })
+    }
+
+    /// The data was read with another kind of target than the algorithm takes, which is a mistake in this program.
+    pub(super) fn wrong_target() -> Self {
+        Self::Fit("the target is of another kind than the algorithm takes".to_owned())
     }
 
     /// Checks one option; `expected` completes "must be …".

@@ -15,6 +15,15 @@ pub enum Evaluation {
         r2: f64,
         /// Root of the mean squared error, in the target's unit.
         rmse: f64,
+        /// Mean of the absolute error, in the target's unit.
+        mae: f64,
+    },
+    /// For the next values of a series.
+    Forecast {
+        /// Root of the mean squared error over all steps, in the series' unit.
+        rmse: f64,
+        /// The same for each step ahead.
+        rmse_by_step: Vec<f64>,
     },
     /// For classes.
     Classification {
@@ -22,6 +31,10 @@ pub enum Evaluation {
         accuracy: f64,
         /// Mean of −ln of the true class's probability.
         log_loss: f64,
+        /// The area under the ROC curve: how often a row of a class has a higher probability of it than a row of another,
+        /// ties counting half; the mean over classes where there are more than two. None where a class has no row.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        roc_auc: Option<f64>,
         /// Rows by true class (outer) and predicted class (inner).
         confusion: Vec<Vec<u32>>,
     },
@@ -33,7 +46,18 @@ impl Evaluation {
     pub fn of(predictions: ArrayView2<'_, f64>, target: &Target) -> Self {
         match target {
             Target::Numbers(values) => regression(predictions.column(0), values.view()),
+            Target::Steps(values) => forecast(predictions, values.view()),
             Target::Classes { labels, .. } => classification(predictions, labels),
+        }
+    }
+
+    /// The one figure by which fits are compared, and what it is called: higher is better.
+    #[must_use]
+    pub fn score(&self) -> (&'static str, f64) {
+        match self {
+            Self::Regression { r2, .. } => ("R²", *r2),
+            Self::Forecast { rmse, .. } => ("−RMSE", -rmse),
+            Self::Classification { accuracy, .. } => ("accuracy", *accuracy),
         }
     }
 }
@@ -53,9 +77,27 @@ fn regression(predictions: ArrayView1<'_, f64>, truth: ArrayView1<'_, f64>) -> E
         (false, true) => 0.0,
         (false, false) => 1.0 - residual / total,
     };
+    let absolute = truth
+        .iter()
+        .zip(predictions)
+        .map(|(truth, guess)| (truth - guess).abs());
     Evaluation::Regression {
         r2,
         rmse: (residual / rows).sqrt(),
+        mae: absolute.sum::<f64>() / rows,
+    }
+}
+
+fn forecast(predictions: ArrayView2<'_, f64>, truth: ArrayView2<'_, f64>) -> Evaluation {
+    let squares = (&predictions - &truth).mapv(|error| error * error);
+    let root = |mean: Option<f64>| mean.unwrap_or(0.0).sqrt();
+    Evaluation::Forecast {
+        rmse: root(squares.mean()),
+        rmse_by_step: squares
+            .columns()
+            .into_iter()
+            .map(|step| root(step.mean()))
+            .collect(),
     }
 }
 
@@ -72,8 +114,39 @@ fn classification(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> Evalu
     Evaluation::Classification {
         accuracy: f64::from(confusion.diag().sum()) / rows,
         log_loss: loss / rows,
+        roc_auc: roc_auc(probabilities, labels),
         confusion: confusion.outer_iter().map(|row| row.to_vec()).collect(),
     }
+}
+
+fn roc_auc(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> Option<f64> {
+    let area = |class: usize| {
+        let is_positive: Vec<bool> = labels.iter().map(|&label| label == class).collect();
+        area_under_curve(probabilities.column(class), &is_positive)
+    };
+    match probabilities.ncols() {
+        2 => area(1),
+        classes => {
+            let areas: Option<Vec<f64>> = (0..classes).map(area).collect();
+            Some(areas?.iter().sum::<f64>() / classes as f64)
+        }
+    }
+}
+
+/// The share of pairs of a positive and another row in which the positive one scores higher, ties counting half (Mann and
+/// Whitney 1947, <https://doi.org/10.1214/aoms/1177730491>); none where one of the two sides is empty.
+fn area_under_curve(scores: ArrayView1<'_, f64>, is_positive: &[bool]) -> Option<f64> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&one, &other| scores[one].total_cmp(&scores[other]));
+    let (mut negatives, mut positives, mut won) = (0.0, 0.0, 0.0);
+    for ties in order.chunk_by(|&one, &other| scores[one] == scores[other]) {
+        let positive = ties.iter().filter(|&&row| is_positive[row]).count() as f64;
+        let negative = ties.len() as f64 - positive;
+        won += positive * (negatives + negative / 2.0);
+        positives += positive;
+        negatives += negative;
+    }
+    (positives > 0.0 && negatives > 0.0).then(|| won / (positives * negatives))
 }
 
 /// The place of the largest value; the first one among equals.
@@ -105,11 +178,12 @@ mod tests {
         // Residuals 1, 0, −1, 2: sum of squares 6. Around the mean 4 the truth has 9 + 1 + 1 + 9 = 20.
         let predictions = array![[0.0], [3.0], [6.0], [5.0]];
         let target = Target::Numbers(array![1.0, 3.0, 5.0, 7.0]);
-        let Evaluation::Regression { r2, rmse } = Evaluation::of(predictions.view(), &target) else {
+        let Evaluation::Regression { r2, rmse, mae } = Evaluation::of(predictions.view(), &target) else {
             panic!("numbers have regression figures");
         };
         assert!((r2 - 0.7).abs() < 1e-12);
         assert!((rmse - 1.5_f64.sqrt()).abs() < 1e-12);
+        assert!((mae - 1.0).abs() < 1e-12);
     }
 
     #[test]
@@ -131,6 +205,7 @@ mod tests {
         let Evaluation::Classification {
             accuracy,
             log_loss,
+            roc_auc,
             confusion,
         } = evaluation
         else {
@@ -138,8 +213,32 @@ mod tests {
         };
         assert_eq!(confusion, [[1, 0], [1, 2]]);
         assert_eq!(accuracy, 0.75);
+        // Of the three pairs of an "a" (0.5 for "b") and a "b" (0.75, 0.25, 0.75) two are in order.
+        assert_eq!(roc_auc, Some(2.0 / 3.0));
         let hand = -(0.5_f64.ln() + 0.75_f64.ln() + 0.25_f64.ln() + 0.75_f64.ln()) / 4.0;
         assert!((log_loss - hand).abs() < 1e-12, "{log_loss}");
+    }
+
+    #[test]
+    fn ties_count_half_and_one_sided_rows_have_no_curve() {
+        let area = |scores: &[f64], positive: &[bool]| area_under_curve(ArrayView1::from(scores), positive);
+        assert_eq!(area(&[0.5, 0.5], &[true, false]), Some(0.5));
+        assert_eq!(
+            area(&[0.1, 0.2, 0.2, 0.9], &[false, true, false, true]),
+            Some(0.875)
+        );
+        assert_eq!(area(&[0.1, 0.2], &[true, true]), None);
+    }
+
+    #[test]
+    fn a_forecast_is_judged_step_by_step() {
+        let truth = Target::Steps(array![[1.0, 2.0], [3.0, 4.0]]);
+        let evaluation = Evaluation::of(array![[1.0, 5.0], [3.0, 0.0]].view(), &truth);
+        let Evaluation::Forecast { rmse, rmse_by_step } = evaluation else {
+            panic!("a forecast")
+        };
+        assert_eq!(rmse_by_step, [0.0, 12.5_f64.sqrt()]);
+        assert_eq!(rmse, 2.5);
     }
 
     #[test]

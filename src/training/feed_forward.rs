@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use serde_json::json;
 
 use super::fitted::FittedModel;
-use super::onnx::{Graph, Node, Operator, Tensor};
+use super::onnx::{Attribute, BATCH, Element, Graph, Size};
 use super::standardise::Standardiser;
 
 /// The affine map `x · weights + bias`.
@@ -75,41 +75,34 @@ impl FittedModel for FeedForward {
         }
     }
 
-    fn graph(&self) -> Graph {
+    fn add_to(&self, graph: &mut Graph, features: &str) {
         let layers = self.folded();
         let output = match self.head {
             Head::Identity => "predictions",
             Head::Softmax => "probabilities",
         };
         let last = layers.len() - 1;
-        let mut nodes = Vec::new();
-        let mut parameters = Vec::new();
-        let mut input = "inputs".to_owned();
+        let mut value = features.to_owned();
         for (place, layer) in layers.iter().enumerate() {
-            let (weights, bias) = (format!("layer{place}.weights"), format!("layer{place}.bias"));
-            parameters.push(Tensor::matrix(&weights, layer.weights.view()));
-            parameters.push(Tensor::vector(&bias, layer.bias.view()));
+            let weights = graph.matrix(&format!("layer{place}.weights"), layer.weights.view());
+            let bias = graph.vector(&format!("layer{place}.bias"), layer.bias.view());
             let affine = match (place == last, self.head) {
                 (true, Head::Identity) => output.to_owned(),
                 _ => format!("layer{place}.affine"),
             };
-            nodes.push(Node::new(Operator::Gemm, [&input, &weights, &bias], &affine));
-            input = affine;
+            value = graph.node("Gemm", &[&value, &weights, &bias], &affine, vec![]);
             if place < last {
-                let active = format!("layer{place}.active");
-                nodes.push(Node::new(Operator::Relu, [&input], &active));
-                input = active;
+                value = graph.node("Relu", &[&value], &format!("layer{place}.active"), vec![]);
             }
         }
         if self.head == Head::Softmax {
-            nodes.push(Node::new(Operator::Softmax, [&input], output));
+            graph.node("Softmax", &[&value], output, vec![("axis", Attribute::Int(-1))]);
         }
-        Graph {
-            nodes,
-            parameters,
-            input: ("inputs".to_owned(), self.standardiser.mean.len()),
-            output: (output.to_owned(), layers[last].bias.len()),
-        }
+        graph.output(
+            output,
+            Element::F32,
+            &[BATCH, Size::Fixed(layers[last].bias.len())],
+        );
     }
 
     fn parameters(&self) -> serde_json::Value {

@@ -5,7 +5,10 @@ use linfa_linear::LinearRegression as LeastSquares;
 use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate};
 
 use super::TrainingError;
+use super::algorithm::{Algorithm, Context, Fitted, fit_columns};
+use super::dataset::{Dataset, Target, TargetKind};
 use super::feed_forward::{Dense, FeedForward, Head};
+use super::options::table;
 use super::standardise::Standardiser;
 
 /// A standardised column has norm √n; if what the others leave of it is smaller than this share, it is one of their
@@ -19,15 +22,35 @@ pub struct LinearRegression {
     pub ridge: f64,
 }
 
-impl LinearRegression {
-    /// Checks the options.
-    pub fn check(&self) -> Result<(), TrainingError> {
+impl Algorithm for LinearRegression {
+    fn name(&self) -> &'static str {
+        "linear-regression"
+    }
+
+    fn options(&self) -> toml::Table {
+        table([("ridge", self.ridge.into())])
+    }
+
+    fn target_kind(&self) -> TargetKind {
+        TargetKind::Numbers
+    }
+
+    fn check(&self) -> Result<(), TrainingError> {
         let holds = self.ridge.is_finite() && self.ridge >= 0.0;
         TrainingError::check(holds, "--ridge", "a finite number, 0 or above", &self.ridge)
     }
 
+    fn fit(&self, data: &Dataset, context: &mut Context<'_>) -> Result<Fitted, TrainingError> {
+        fit_columns(data, context, |columns, _| match &columns.data.target {
+            Target::Numbers(target) => self.fit_rows(&columns.rows, target.view(), &columns.names),
+            _ => Err(TrainingError::wrong_target()),
+        })
+    }
+}
+
+impl LinearRegression {
     /// Fits on `rows` (n × F) and `target` (n); `features` name the columns in errors.
-    pub fn fit(
+    pub fn fit_rows(
         &self,
         rows: &Array2<f64>,
         target: ArrayView1<'_, f64>,
@@ -135,7 +158,7 @@ mod tests {
     }
 
     fn fit(ridge: f64, rows: &Array2<f64>, target: &Array1<f64>) -> Result<FeedForward, TrainingError> {
-        LinearRegression { ridge }.fit(rows, target.view(), &names(rows.ncols()))
+        LinearRegression { ridge }.fit_rows(rows, target.view(), &names(rows.ncols()))
     }
 
     #[test]

@@ -3,8 +3,11 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use super::TrainingError;
+use super::algorithm::{Algorithm, Context, Fitted, fit_columns};
+use super::dataset::{Dataset, Target, TargetKind};
 use super::feed_forward::{Dense, FeedForward, Head};
 use super::lbfgs;
+use super::options::{integer, table};
 use super::standardise::Standardiser;
 
 /// The search goes on to here, so that what is left of its path, which depends on the machine's rounding, is far below
@@ -13,7 +16,7 @@ const TOLERANCE: f64 = 1e-12;
 /// Where rounding or the limit of steps ends the search earlier, this is near enough.
 const NEAR_ENOUGH: f64 = 1e-8;
 
-/// Minimises −Σ ln p(y | x) + ½λ‖w‖², the columns of X standardised; the intercepts carry no penalty.
+/// Minimises −Σ cᵢ ln p(yᵢ | xᵢ) + ½λ‖w‖², cᵢ the weight of a row (1 unless classes are weighted), the columns of X standardised; the intercepts carry no penalty.
 ///
 /// p is the softmax of one linear function a class. With two classes the penalty is doubled: only the difference w₁ − w₀
 /// matters then, and ½λ‖w₁ − w₀‖² = λ(‖w₀‖² + ‖w₁‖²) at w₀ = −w₁, so the fit is that of the usual binary model with
@@ -26,9 +29,23 @@ pub struct LogisticRegression {
     pub max_iterations: u64,
 }
 
-impl LogisticRegression {
-    /// Checks the options.
-    pub fn check(&self) -> Result<(), TrainingError> {
+impl Algorithm for LogisticRegression {
+    fn name(&self) -> &'static str {
+        "logistic-regression"
+    }
+
+    fn options(&self) -> toml::Table {
+        table([
+            ("l2", self.l2.into()),
+            ("max_iterations", integer(self.max_iterations)),
+        ])
+    }
+
+    fn target_kind(&self) -> TargetKind {
+        TargetKind::Classes
+    }
+
+    fn check(&self) -> Result<(), TrainingError> {
         let holds = self.l2.is_finite() && self.l2 >= 0.0;
         TrainingError::check(holds, "--l2", "a finite number, 0 or above", &self.l2)?;
         TrainingError::check(
@@ -39,18 +56,31 @@ impl LogisticRegression {
         )
     }
 
-    /// Fits on `rows` (n × F) and `labels` (n numbers below `class_count`).
-    pub fn fit(
+    fn fit(&self, data: &Dataset, context: &mut Context<'_>) -> Result<Fitted, TrainingError> {
+        fit_columns(data, context, |columns, _| match &columns.data.target {
+            Target::Classes { names, labels } => {
+                self.fit_rows(&columns.rows, labels, names.len(), &columns.data.weights)
+            }
+            _ => Err(TrainingError::wrong_target()),
+        })
+    }
+}
+
+impl LogisticRegression {
+    /// Fits on `rows` (n × F) and `labels` (n numbers below `class_count`), each counted by its weight (n).
+    pub fn fit_rows(
         &self,
         rows: &Array2<f64>,
         labels: &[usize],
         class_count: usize,
+        weights: &Array1<f64>,
     ) -> Result<FeedForward, TrainingError> {
         let standardiser = Standardiser::fit(rows.view());
         let penalty = if class_count == 2 { 2.0 * self.l2 } else { self.l2 };
         let likelihood = Likelihood {
             rows: standardiser.apply(rows.view()),
             labels,
+            weights,
             class_count,
             penalty,
         };
@@ -83,6 +113,7 @@ impl LogisticRegression {
 struct Likelihood<'a> {
     rows: Array2<f64>,
     labels: &'a [usize],
+    weights: &'a Array1<f64>,
     class_count: usize,
     penalty: f64,
 }
@@ -103,15 +134,16 @@ impl Likelihood<'_> {
         let (weights, bias) = self.unpack(point);
         let mut error = self.rows.dot(&weights) + bias;
         let mut loss = 0.5 * self.penalty * weights.iter().map(|weight| weight * weight).sum::<f64>();
-        for (mut row, &label) in error.outer_iter_mut().zip(self.labels) {
+        for ((mut row, &label), &weight) in error.outer_iter_mut().zip(self.labels).zip(self.weights) {
             // ln Σ exp, with the maximum taken off each row by itself: none overflows, none loses all its digits.
             let maximum = row.fold(f64::NEG_INFINITY, |maximum, &logit| maximum.max(logit));
             let own = row[label] - maximum;
             row.mapv_inplace(|logit| (logit - maximum).exp());
             let sum = row.sum();
-            loss += sum.ln() - own;
+            loss += weight * (sum.ln() - own);
             row /= sum;
             row[label] -= 1.0;
+            row *= weight;
         }
         let mut gradient = self.rows.t().dot(&error);
         gradient.scaled_add(self.penalty, &weights);
@@ -150,7 +182,7 @@ mod tests {
             l2: 0.01,
             max_iterations: 500,
         }
-        .fit(&rows, &labels, 3)
+        .fit_rows(&rows, &labels, 3, &Array1::ones(labels.len()))
         .unwrap();
         for (probabilities, &label) in model.predict(rows.view()).outer_iter().zip(&labels) {
             assert!(probabilities[label] > 0.8, "{probabilities}");
@@ -160,9 +192,11 @@ mod tests {
     #[test]
     fn the_gradient_is_the_slope_of_the_loss() {
         let (rows, labels) = overlapping();
+        let weights = Array1::from_iter((1..8_u8).map(f64::from));
         let likelihood = Likelihood {
             rows,
             labels: &labels,
+            weights: &weights,
             class_count: 3,
             penalty: 0.7,
         };
@@ -190,10 +224,29 @@ mod tests {
             l2: 1.0,
             max_iterations: 100,
         }
-        .fit(&rows, &[0, 1, 1, 1], 2)
+        .fit_rows(&rows, &[0, 1, 1, 1], 2, &Array1::ones(4))
         .unwrap();
         let share = model.predict(rows.view())[[0, 1]];
         assert!((share - 0.75).abs() < 1e-7, "{share}");
+    }
+
+    #[test]
+    fn a_weight_of_two_is_the_row_twice() {
+        let fit = |rows: &Array2<f64>, labels: &[usize], weights: Array1<f64>| {
+            let options = LogisticRegression {
+                l2: 1.0,
+                max_iterations: 500,
+            };
+            options.fit_rows(rows, labels, 2, &weights).unwrap()
+        };
+        // Rows on both sides of the mean, so that repeating them does not move the standardisation.
+        let rows = array![[-1.0], [1.0], [-1.0], [1.0]];
+        let weighted = fit(&rows, &[0, 1, 1, 0], array![2.0, 2.0, 1.0, 1.0]);
+        let repeated = array![[-1.0], [1.0], [-1.0], [1.0], [-1.0], [1.0]];
+        let repeated = fit(&repeated, &[0, 1, 1, 0, 0, 1], Array1::ones(6));
+        for (one, other) in weighted.layers[0].weights.iter().zip(&repeated.layers[0].weights) {
+            assert!((one - other).abs() < 1e-9, "{one} {other}");
+        }
     }
 
     #[test]
@@ -203,7 +256,7 @@ mod tests {
             l2: 1.0,
             max_iterations: 1,
         }
-        .fit(&rows, &labels, 3)
+        .fit_rows(&rows, &labels, 3, &Array1::ones(labels.len()))
         .unwrap_err();
         assert!(
             matches!(error, TrainingError::NotConverged { iterations: 1 }),
@@ -216,7 +269,7 @@ mod tests {
         #[test]
         fn the_parameters_are_centred(l2 in 0.1_f64..10.0) {
             let (rows, labels) = overlapping();
-            let model = LogisticRegression { l2, max_iterations: 500 }.fit(&rows, &labels, 3).unwrap();
+            let model = LogisticRegression { l2, max_iterations: 500 }.fit_rows(&rows, &labels, 3, &Array1::ones(labels.len())).unwrap();
             let layer = &model.layers[0];
             prop_assert!(layer.weights.sum_axis(Axis(1)).iter().all(|sum| sum.abs() < 1e-6));
             prop_assert!(layer.bias.sum().abs() < 1e-6);

@@ -2,25 +2,31 @@
 //!
 //! # The way of one training run
 //!
-//! [`run`] reads the file ([`dataset`]), holds rows out ([`split`]), fits the asked algorithm on the rest, computes the
-//! figures on the rows held out ([`evaluation`]), and writes the graph and its metadata ([`artifact`]). Every
-//! random choice comes from one seeded generator ([`random`]), in this order, so the same seed gives the same bytes.
+//! [`run`] reads the file ([`dataset`]), holds rows out ([`split`]), fits the asked algorithm on the rest ([`algorithm`]),
+//! writes the graph, lets the engine that serves it predict the rows held out ([`score`]), computes the figures
+//! ([`evaluation`]), and puts the version into the repository ([`artifact`]). Every random choice comes from one seeded
+//! generator ([`random`]), in this order, so the same seed gives the same bytes.
 //!
 //! # The map
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`dataset`], [`split`], [`standardise`] | a checked table; who is held out; columns of mean 0 and deviation 1 |
+//! | [`dataset`], [`split`], [`cross_validation`] | a checked table; who is held out, once or by turns |
+//! | [`encoding`], [`standardise`] | columns as numbers, here and in the graph; columns of mean 0 and deviation 1 |
+//! | [`algorithm`], [`options`] | what every algorithm has in common |
 //! | [`linear_regression`], [`logistic_regression`], [`neural_network`] | one file per algorithm: options and fit |
+//! | [`network`] | what all nets share: the loop over epochs, early stopping, the goal |
 //! | [`lbfgs`] | the optimiser of the likelihood |
-//! | [`fitted`] | what every algorithm hands back: something that predicts, and exports itself as a graph |
-//! | [`feed_forward`] | a stack of dense layers, which all three algorithms end in |
-//! | [`evaluation`] | R², RMSE; accuracy, log-loss, confusion matrix |
+//! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
+//! | [`score`], [`evaluation`] | what the written file predicts; R², RMSE, accuracy, log-loss, ROC AUC, confusion matrix |
 //! | [`onnx`], [`artifact`] | the graph as ONNX; a version's folder, written whole or not at all |
 //! | [`report`] | exact parameters and figures as JSON |
 
+pub mod algorithm;
 pub mod artifact;
+pub mod cross_validation;
 pub mod dataset;
+pub mod encoding;
 mod error;
 pub mod evaluation;
 pub mod feed_forward;
@@ -28,13 +34,16 @@ pub mod fitted;
 pub mod lbfgs;
 pub mod linear_regression;
 pub mod logistic_regression;
+pub mod network;
 pub mod neural_network;
 pub mod onnx;
+mod options;
 pub mod random;
 pub mod report;
 mod run;
+mod score;
 pub mod split;
 pub mod standardise;
 
 pub use error::TrainingError;
-pub use run::{Algorithm, Outcome, Request, run};
+pub use run::{Outcome, Progress, Request, run};

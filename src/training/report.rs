@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use super::algorithm::Baseline;
 use super::evaluation::Evaluation;
+use super::network::Epoch;
 
 /// One training run. Numbers are 64-bit and written so that they read back as they were.
 #[derive(Clone, Debug, Serialize)]
@@ -26,4 +28,28 @@ pub struct Report {
     pub parameters: serde_json::Value,
     /// The figures on the rows held out.
     pub metrics: Evaluation,
+    /// What simple forecasts come to on the same rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<Baseline>,
+    /// What came of cross-validation, a candidate each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+    /// How the fit went on, where it went by epochs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<Epoch>,
+}
+
+/// What one set of options came to in cross-validation on the training part.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The options.
+    pub options: toml::Table,
+    /// Which figure was compared; higher is better.
+    pub figure: &'static str,
+    /// Its mean over the parts.
+    pub mean: f64,
+    /// Its standard deviation over the parts.
+    pub deviation: f64,
+    /// The figure on each part.
+    pub scores: Vec<f64>,
 }

@@ -1,109 +1,40 @@
 //! One training run from the data file to the artifact.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ndarray::Array2;
 
 use super::TrainingError;
-use super::artifact::Destination;
-use super::dataset::{Dataset, Target, TargetKind};
+use super::algorithm::{Algorithm, Baseline, Context, Fitted};
+use super::artifact::{Destination, Draft};
+use super::cross_validation::{folds, mean_and_deviation};
+use super::dataset::{Dataset, Roles};
+use super::encoding::Unknown;
 use super::evaluation::Evaluation;
-use super::fitted::FittedModel;
-use super::linear_regression::LinearRegression;
-use super::logistic_regression::LogisticRegression;
-use super::neural_network::{Epoch, NeuralNetwork};
+use super::network::Epoch;
+use super::options::{integer, table};
 use super::random::Generator;
-use super::report::Report;
-use super::split::split;
-use crate::model::artifact::{Metadata, Source, Task};
+use super::report::{Candidate, Report};
+use super::score;
+use super::split::Split;
+use crate::model::artifact::{GRAPH_FILE, Metadata, Source, TOKENIZER_FILE, Task};
 use crate::model::name::is_model_name;
 
-/// An algorithm with its options.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Algorithm {
-    /// Least squares.
-    LinearRegression(LinearRegression),
-    /// Penalised maximum likelihood.
-    LogisticRegression(LogisticRegression),
-    /// Back-propagation; the target says whether numbers or classes are learnt.
-    NeuralNetwork(NeuralNetwork, TargetKind),
-}
-
-impl Algorithm {
-    /// The name on the command line and in `model.toml`.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::LinearRegression(_) => "linear-regression",
-            Self::LogisticRegression(_) => "logistic-regression",
-            Self::NeuralNetwork(..) => "neural-network",
-        }
-    }
-
-    fn target_kind(&self) -> TargetKind {
-        match self {
-            Self::LinearRegression(_) => TargetKind::Numbers,
-            Self::LogisticRegression(_) => TargetKind::Classes,
-            Self::NeuralNetwork(_, kind) => *kind,
-        }
-    }
-
-    fn check(&self) -> Result<(), TrainingError> {
-        match self {
-            Self::LinearRegression(options) => options.check(),
-            Self::LogisticRegression(options) => options.check(),
-            Self::NeuralNetwork(options, _) => options.check(),
-        }
-    }
-
-    /// The options, as `model.toml` keeps them.
-    fn options(&self) -> toml::Table {
-        match self {
-            Self::LinearRegression(options) => table([("ridge", options.ridge.into())]),
-            Self::LogisticRegression(options) => table([
-                ("l2", options.l2.into()),
-                ("max_iterations", integer(options.max_iterations)),
-            ]),
-            Self::NeuralNetwork(options, _) => table([
-                ("hidden", toml::Value::Array(hidden(options))),
-                ("epochs", integer(options.epochs as u64)),
-                ("batch_size", integer(options.batch_size as u64)),
-                ("learning_rate", options.learning_rate.into()),
-                ("weight_decay", options.weight_decay.into()),
-                ("validation_fraction", options.validation_fraction.into()),
-                ("patience", integer(options.patience as u64)),
-            ]),
-        }
-    }
-
-    fn fit(
-        &self,
-        data: &Dataset,
-        generator: &mut Generator,
-        observe: &mut dyn FnMut(Epoch),
-    ) -> Result<Box<dyn FittedModel>, TrainingError> {
-        match (self, &data.target) {
-            (Self::LinearRegression(options), Target::Numbers(values)) => Ok(Box::new(options.fit(
-                &data.rows,
-                values.view(),
-                &data.features,
-            )?)),
-            (Self::LogisticRegression(options), Target::Classes { names, labels }) => {
-                Ok(Box::new(options.fit(&data.rows, labels, names.len())?))
-            }
-            (Self::NeuralNetwork(options, _), _) => Ok(Box::new(options.fit(data, generator, observe)?)),
-            _ => unreachable!("the data set was read with the target kind of the algorithm"),
-        }
-    }
-}
-
 /// What to fit on what, and where to write it.
-#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The algorithm.
-    pub algorithm: Algorithm,
-    /// The data: CSV with a header.
+    /// The algorithm; several, where the best of them by cross-validation is wanted.
+    pub candidates: Vec<Box<dyn Algorithm>>,
+    /// The data file.
     pub data: PathBuf,
-    /// The column to predict.
-    pub target: String,
+    /// Which of its columns is what.
+    pub roles: Roles,
+    /// What becomes of categories that the training part did not have.
+    pub unknown: Unknown,
+    /// Whether all classes count the same, however many rows they have.
+    pub balance_classes: bool,
+    /// How many parts the training part is divided into to see how good a fit is on unseen rows; none to leave that out.
+    pub cross_validate: Option<usize>,
     /// Where the artifact goes.
     pub destination: Destination,
     /// The share of rows held out.
@@ -123,6 +54,24 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// Everything about the fit.
     pub report: Report,
+}
+
+/// How far a run is, for whoever watches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress {
+    /// An epoch of a net ended.
+    Epoch(Epoch),
+    /// A part of a cross-validation begins.
+    Fold {
+        /// The candidate, counted from 1.
+        candidate: usize,
+        /// How many there are.
+        candidates: usize,
+        /// The part, counted from 1.
+        fold: usize,
+        /// How many there are.
+        folds: usize,
+    },
 }
 
 impl Request {
@@ -149,10 +98,13 @@ impl Request {
             "below 2⁶³",
             &self.seed,
         )?;
-        self.algorithm.check()
+        if let Some(folds) = self.cross_validate {
+            check(folds >= 2, "--cross-validate", "at least 2", &folds)?;
+        }
+        self.candidates.iter().try_for_each(|candidate| candidate.check())
     }
 
-    fn metadata(&self, data: &Dataset, report: &Report) -> Metadata {
+    fn metadata(&self, report: &Report, fitted: &Fitted, rows: usize) -> Metadata {
         let mut training = table([
             ("algorithm", report.algorithm.into()),
             ("seed", integer(self.seed)),
@@ -160,10 +112,14 @@ impl Request {
             ("train_rows", integer(report.train_rows.len() as u64)),
             ("test_rows", integer(report.test_rows.len() as u64)),
         ]);
+        if self.balance_classes {
+            training.insert("class_weights".to_owned(), "balanced".into());
+        }
         training.extend(report.options.clone());
-        let task = match data.target {
-            Target::Numbers(_) => Task::Regression,
-            Target::Classes { .. } => Task::Classification,
+        let task = match report.metrics {
+            Evaluation::Regression { .. } => Task::Regression,
+            Evaluation::Forecast { .. } => Task::Generic,
+            Evaluation::Classification { .. } => Task::Classification,
         };
         let source = Source {
             data: self
@@ -172,62 +128,72 @@ impl Request {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned(),
-            target: self.target.clone(),
-            rows: data.rows.nrows(),
+            target: self.roles.target.clone(),
+            rows,
         };
         Metadata {
             task: Some(task),
             description: self.description.clone(),
-            features: report.features.clone(),
             classes: report.classes.clone(),
             source: Some(source),
             training,
-            metrics: metrics(&report.metrics),
+            metrics: metrics(&report.metrics, &report.baselines),
+            ..fitted.inputs.clone()
         }
     }
 }
 
-/// Reads the data, fits on one part, computes the figures on the other, and writes the artifact. `observe` is told of
-/// each epoch of an algorithm that has epochs.
-pub fn run(request: &Request, observe: &mut dyn FnMut(Epoch)) -> Result<Outcome, TrainingError> {
+/// Reads the data, fits on one part, computes the figures on the other, and writes the artifact. `observe` is told how far
+/// it is. Once `stop` is set, a fit that goes on by epochs ends with the best so far, and the search for the best
+/// candidate with those tried so far.
+pub fn run(
+    request: &Request,
+    observe: &mut dyn FnMut(Progress),
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainingError> {
     request.check()?;
+    let first = request.candidates.first().ok_or(TrainingError::NoCandidate)?;
     let version = request.destination.choose_version()?;
-    let data = Dataset::read_csv(&request.data, &request.target, request.algorithm.target_kind())?;
+    let mut roles = request.roles.clone();
+    first.complete_roles(&mut roles);
+    let data = first.prepare(Dataset::read(&request.data, &roles, first.target_kind())?)?;
 
     let mut generator = Generator::new(request.seed);
-    let parts = split(&data.strata(), request.test_fraction, &mut generator);
-    let model = request
-        .algorithm
-        .fit(&data.select(&parts.train), &mut generator, observe)?;
-    let graph = model.graph();
-    if !graph.is_finite() {
-        return Err(TrainingError::OutOfRange);
-    }
-
+    let parts = first.split(&data, request.test_fraction, &mut generator);
+    let mut training = data.select(&parts.train);
     let held_out = data.select(&parts.test);
-    let classes = match &data.target {
-        Target::Numbers(_) => Vec::new(),
-        Target::Classes { names, .. } => names.clone(),
+    if request.balance_classes {
+        training.balance_classes();
+    }
+    let mut fitting = Fitting {
+        request,
+        roles: &roles,
+        draft: request.destination.draft(version)?,
+        observe,
+        stop,
     };
+    let (chosen, candidates) = fitting.choose(&training)?;
+    let algorithm = &request.candidates[chosen];
+    let mut curve = Vec::new();
+    let fitted = fitting.fit(algorithm.as_ref(), &training, &mut generator, &mut curve)?;
+    let predictions = fitting.predict(&fitted, &held_out)?;
     let report = Report {
-        algorithm: request.algorithm.name(),
-        options: request.algorithm.options(),
+        algorithm: algorithm.name(),
+        options: algorithm.options(),
         seed: request.seed,
-        features: data.features.clone(),
-        classes,
+        features: data.names(),
+        classes: data.target.class_names().to_vec(),
         train_rows: parts.train,
         test_rows: parts.test,
-        parameters: model.parameters(),
-        metrics: Evaluation::of(model.predict(held_out.rows.view()).view(), &held_out.target),
+        parameters: fitted.parameters.clone(),
+        metrics: Evaluation::of(predictions.view(), &held_out.target),
+        baselines: algorithm.baselines(&training, &held_out)?,
+        candidates,
+        epochs: curve,
     };
-    let metadata = request.metadata(&data, &report);
-    let properties = [
-        ("features", json_list(&report.features)),
-        ("classes", json_list(&report.classes)),
-    ];
-    let description = request.description.as_deref().unwrap_or_default();
-    let graph = graph.encode(&request.destination.model, description, &properties);
-    let folder = request.destination.write(version, &graph, &metadata)?;
+    let draft = fitting.draft;
+    draft.write_metadata(&request.metadata(&report, &fitted, data.rows()))?;
+    let folder = draft.publish()?;
     Ok(Outcome {
         version,
         folder,
@@ -235,66 +201,214 @@ pub fn run(request: &Request, observe: &mut dyn FnMut(Epoch)) -> Result<Outcome,
     })
 }
 
+/// What every fit of one run shares.
+struct Fitting<'a> {
+    request: &'a Request,
+    roles: &'a Roles,
+    draft: Draft,
+    observe: &'a mut dyn FnMut(Progress),
+    stop: &'a AtomicBool,
+}
+
+impl Fitting<'_> {
+    /// The best candidate by cross-validation, and what each came to; the first where nothing is to be compared.
+    fn choose(&mut self, training: &Dataset) -> Result<(usize, Vec<Candidate>), TrainingError> {
+        let Some(count) = self.request.cross_validate else {
+            return Ok((0, Vec::new()));
+        };
+        let request = self.request;
+        let mut results: Vec<Candidate> = Vec::new();
+        for (position, algorithm) in request.candidates.iter().enumerate() {
+            match self.cross_validate(algorithm.as_ref(), training, (position, count)) {
+                Ok(result) => results.push(result),
+                Err(TrainingError::Interrupted) if !results.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        // Whoever ended the search wants the fit that it found.
+        self.stop.store(false, Ordering::Relaxed);
+        let mut best = 0;
+        for (position, result) in results.iter().enumerate() {
+            if result.mean > results[best].mean {
+                best = position;
+            }
+        }
+        Ok((best, results))
+    }
+
+    fn cross_validate(
+        &mut self,
+        algorithm: &dyn Algorithm,
+        training: &Dataset,
+        (position, count): (usize, usize),
+    ) -> Result<Candidate, TrainingError> {
+        let mut scores = Vec::with_capacity(count);
+        let mut name = "";
+        for (fold, Split { train, test }) in self.divide(algorithm, training, count)?.into_iter().enumerate()
+        {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(TrainingError::Interrupted);
+            }
+            (self.observe)(Progress::Fold {
+                candidate: position + 1,
+                candidates: self.request.candidates.len(),
+                fold: fold + 1,
+                folds: count,
+            });
+            // The same chance for every candidate, so that only their options differ.
+            let mut generator = Generator::new(self.request.seed);
+            let part = training.select(&train);
+            let fitted = self.fit(algorithm, &part, &mut generator, &mut Vec::new())?;
+            let unseen = training.select(&test);
+            let predictions = self.predict(&fitted, &unseen)?;
+            let (figure, score) = Evaluation::of(predictions.view(), &unseen.target).score();
+            name = figure;
+            scores.push(score);
+        }
+        let (mean, deviation) = mean_and_deviation(&scores);
+        Ok(Candidate {
+            options: algorithm.options(),
+            figure: name,
+            mean,
+            deviation,
+            scores,
+        })
+    }
+
+    fn divide(
+        &self,
+        algorithm: &dyn Algorithm,
+        training: &Dataset,
+        count: usize,
+    ) -> Result<Vec<Split>, TrainingError> {
+        let rows = training.rows();
+        let expected = "at most the rows of the training part";
+        TrainingError::check(count <= rows, "--cross-validate", expected, &count)?;
+        let mut generator = Generator::new(self.request.seed);
+        if let Some(splits) = algorithm.divide(training, count) {
+            return Ok(splits);
+        }
+        let parts = folds(&training.target.strata(), count, &mut generator);
+        let without = |part: &Vec<usize>| (0..rows).filter(|row| part.binary_search(row).is_err()).collect();
+        Ok(parts
+            .into_iter()
+            .map(|test| Split {
+                train: without(&test),
+                test,
+            })
+            .collect())
+    }
+
+    fn fit(
+        &mut self,
+        algorithm: &dyn Algorithm,
+        training: &Dataset,
+        generator: &mut Generator,
+        curve: &mut Vec<Epoch>,
+    ) -> Result<Fitted, TrainingError> {
+        let observe = &mut self.observe;
+        let mut context = Context {
+            generator,
+            observe: &mut |epoch| {
+                curve.push(epoch);
+                observe(Progress::Epoch(epoch));
+            },
+            stop: self.stop,
+            missing: self.roles.missing,
+            unknown: self.request.unknown,
+        };
+        let fitted = algorithm.fit(training, &mut context)?;
+        if !fitted.graph.is_finite() {
+            return Err(TrainingError::OutOfRange);
+        }
+        Ok(fitted)
+    }
+
+    /// Writes the graph and lets it predict, so that every figure is that of the file.
+    fn predict(&self, fitted: &Fitted, data: &Dataset) -> Result<Array2<f64>, TrainingError> {
+        let request = self.request;
+        let properties = [
+            ("features", json_list(&data.names())),
+            ("classes", json_list(data.target.class_names())),
+        ];
+        let description = request.description.as_deref().unwrap_or_default();
+        let graph = fitted
+            .graph
+            .encode(&request.destination.model, description, &properties);
+        self.draft.write(GRAPH_FILE, &graph)?;
+        if let Some(tokenizer) = &fitted.tokenizer {
+            self.draft.write(TOKENIZER_FILE, tokenizer)?;
+        }
+        score::predict(&self.draft.graph_path(), data)
+    }
+}
+
 fn json_list(names: &[String]) -> String {
     serde_json::json!(names).to_string()
 }
 
-fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Table {
-    entries
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
-}
-
-/// TOML's integers are signed; what does not fit was refused by the checks or is beyond any memory.
-fn integer(number: u64) -> toml::Value {
-    toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-fn hidden(options: &NeuralNetwork) -> Vec<toml::Value> {
-    options
-        .hidden
-        .iter()
-        .map(|&units| integer(units as u64))
-        .collect()
-}
-
-/// The figures as `model.toml` keeps them: to nine digits, because the last ones of 64 bits differ between machines.
-fn metrics(evaluation: &Evaluation) -> toml::Table {
-    let rounded = |figure: f64| -> toml::Value { format!("{figure:.8e}").parse().unwrap_or(figure).into() };
-    match evaluation {
-        Evaluation::Regression { r2, rmse } => table([("r2", rounded(*r2)), ("rmse", rounded(*rmse))]),
+/// The figures as `model.toml` keeps them: to six digits, because the last ones of 32 bits differ between machines.
+fn metrics(evaluation: &Evaluation, baselines: &[Baseline]) -> toml::Table {
+    let rounded = |figure: f64| -> toml::Value { format!("{figure:.5e}").parse().unwrap_or(figure).into() };
+    let mut metrics = match evaluation {
+        Evaluation::Regression { r2, rmse, mae } => table([
+            ("r2", rounded(*r2)),
+            ("rmse", rounded(*rmse)),
+            ("mae", rounded(*mae)),
+        ]),
+        Evaluation::Forecast { rmse, rmse_by_step } => {
+            let by_step = rmse_by_step.iter().map(|&rmse| rounded(rmse)).collect();
+            table([
+                ("rmse", rounded(*rmse)),
+                ("rmse_by_step", toml::Value::Array(by_step)),
+            ])
+        }
         Evaluation::Classification {
             accuracy,
             log_loss,
+            roc_auc,
             confusion,
-        } => table([
-            ("accuracy", rounded(*accuracy)),
-            ("log_loss", rounded(*log_loss)),
-            ("confusion", confusion.clone().into()),
-        ]),
-    }
+        } => {
+            let mut metrics = table([
+                ("accuracy", rounded(*accuracy)),
+                ("log_loss", rounded(*log_loss)),
+                ("confusion", confusion.clone().into()),
+            ]);
+            metrics.extend(roc_auc.map(|area| ("roc_auc".to_owned(), rounded(area))));
+            metrics
+        }
+    };
+    metrics.extend(baselines.iter().map(|baseline| {
+        let name = format!("rmse_{}", baseline.name.replace([' ', '-'], "_"));
+        (name, rounded(baseline.rmse))
+    }));
+    metrics
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use ndarray::Array2;
-    use tract_onnx::prelude::*;
-
+    use super::super::dataset::{Missing, TargetKind};
+    use super::super::linear_regression::LinearRegression;
+    use super::super::logistic_regression::LogisticRegression;
+    use super::super::network::Schedule;
+    use super::super::neural_network::NeuralNetwork;
     use super::*;
-    use crate::model::artifact::{Artifact, GRAPH_FILE, METADATA_FILE};
+    use crate::model::artifact::{Artifact, METADATA_FILE};
 
-    fn network() -> NeuralNetwork {
+    fn network(task: TargetKind) -> NeuralNetwork {
         NeuralNetwork {
+            task,
             hidden: vec![8, 4],
-            epochs: 3,
-            batch_size: 32,
-            learning_rate: 0.01,
-            weight_decay: 1e-4,
-            validation_fraction: 0.2,
-            patience: 2,
+            schedule: Schedule {
+                epochs: 3,
+                batch_size: 32,
+                learning_rate: 0.01,
+                weight_decay: 1e-4,
+                validation_fraction: 0.2,
+                patience: 2,
+            },
         }
     }
 
@@ -302,15 +416,21 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file)
     }
 
-    fn request(algorithm: Algorithm, repository: &Path) -> Request {
+    fn request(algorithm: Box<dyn Algorithm>, repository: &Path) -> Request {
         let (file, target) = match algorithm.target_kind() {
             TargetKind::Numbers => ("diabetes.csv", "progression"),
             TargetKind::Classes => ("iris.csv", "species"),
         };
         Request {
-            algorithm,
+            candidates: vec![algorithm],
             data: data(file),
-            target: target.into(),
+            roles: Roles {
+                target: target.into(),
+                ..Roles::default()
+            },
+            unknown: Unknown::Refuse,
+            balance_classes: false,
+            cross_validate: None,
             destination: Destination {
                 repository: repository.into(),
                 model: "m".into(),
@@ -323,80 +443,43 @@ mod tests {
         }
     }
 
-    fn algorithms() -> [Algorithm; 4] {
+    fn least_squares(ridge: f64) -> Box<dyn Algorithm> {
+        Box::new(LinearRegression { ridge })
+    }
+
+    fn maximum_likelihood(l2: f64) -> Box<dyn Algorithm> {
+        Box::new(LogisticRegression {
+            l2,
+            max_iterations: 1000,
+        })
+    }
+
+    fn algorithms() -> [Box<dyn Algorithm>; 4] {
         [
-            Algorithm::LinearRegression(LinearRegression { ridge: 0.0 }),
-            Algorithm::LogisticRegression(LogisticRegression {
-                l2: 1.0,
-                max_iterations: 1000,
-            }),
-            Algorithm::NeuralNetwork(network(), TargetKind::Classes),
-            Algorithm::NeuralNetwork(network(), TargetKind::Numbers),
+            least_squares(0.0),
+            maximum_likelihood(1.0),
+            Box::new(network(TargetKind::Classes)),
+            Box::new(network(TargetKind::Numbers)),
         ]
     }
 
-    /// What tract answers for `rows`, row by row.
-    fn infer(graph: &Path, rows: &Array2<f64>) -> Vec<f64> {
-        let input = tract_ndarray::Array2::from_shape_fn(rows.dim(), |place| rows[place] as f32);
-        let model = onnx()
-            .model_for_path(graph)
-            .and_then(|model| model.with_input_fact(0, f32::fact(rows.shape()).into()))
-            .and_then(InferenceModelExt::into_optimized)
-            .and_then(IntoRunnable::into_runnable)
-            .unwrap();
-        let outputs = model.run(tvec!(input.into_tensor().into())).unwrap();
-        outputs[0]
-            .to_plain_array_view::<f32>()
-            .unwrap()
-            .iter()
-            .copied()
-            .map(f64::from)
-            .collect()
-    }
-
-    #[test]
-    fn the_written_graph_computes_what_the_fitted_model_predicts() {
-        let folder = tempfile::tempdir().unwrap();
-        for algorithm in algorithms() {
-            let request = request(algorithm, folder.path());
-            let outcome = run(&request, &mut |_| ()).unwrap();
-
-            let kind = request.algorithm.target_kind();
-            let data = Dataset::read_csv(&request.data, &request.target, kind).unwrap();
-            let mut generator = Generator::new(request.seed);
-            let parts = split(&data.strata(), request.test_fraction, &mut generator);
-            let training = data.select(&parts.train);
-            let model = request
-                .algorithm
-                .fit(&training, &mut generator, &mut |_| ())
-                .unwrap();
-
-            let predicted = model.predict(data.rows.view());
-            let computed = infer(&outcome.folder.join(GRAPH_FILE), &data.rows);
-            assert_eq!(computed.len(), predicted.len());
-            for (one, other) in computed.iter().zip(&predicted) {
-                let allowed = (1e-5 * other.abs()).max(1e-6);
-                assert!(
-                    (one - other).abs() <= allowed,
-                    "{}: {one} {other}",
-                    request.algorithm.name()
-                );
-            }
-        }
+    fn run(request: &Request) -> Result<Outcome, TrainingError> {
+        super::run(request, &mut |_| (), &AtomicBool::new(false))
     }
 
     #[test]
     fn a_seed_is_an_artifact_byte_for_byte() {
         let folder = tempfile::tempdir().unwrap();
         for algorithm in algorithms() {
-            let request = request(algorithm, folder.path());
-            let [once, again] = [(), ()].map(|()| run(&request, &mut |_| ()).unwrap().folder);
+            let mut request = request(algorithm, folder.path());
+            let [once, again] = [(), ()].map(|()| run(&request).unwrap().folder);
             assert_ne!(once, again);
             for file in [GRAPH_FILE, METADATA_FILE] {
                 let [once, again] = [&once, &again].map(|folder| std::fs::read(folder.join(file)).unwrap());
-                assert!(once == again, "{file} of {}", request.algorithm.name());
+                assert!(once == again, "{file} of {}", request.candidates[0].name());
             }
-            let other = run(&Request { seed: 8, ..request }, &mut |_| ()).unwrap().folder;
+            request.seed = 8;
+            let other = run(&request).unwrap().folder;
             assert_ne!(
                 std::fs::read(other.join(GRAPH_FILE)).unwrap(),
                 std::fs::read(once.join(GRAPH_FILE)).unwrap()
@@ -407,8 +490,7 @@ mod tests {
     #[test]
     fn the_metadata_says_how_the_model_came_about() {
         let folder = tempfile::tempdir().unwrap();
-        let [_, logistic, ..] = algorithms();
-        let outcome = run(&request(logistic, folder.path()), &mut |_| ()).unwrap();
+        let outcome = run(&request(maximum_likelihood(1.0), folder.path())).unwrap();
         let metadata = Artifact::read(&outcome.folder).unwrap().metadata;
         assert_eq!(metadata.task, Some(Task::Classification));
         assert_eq!(
@@ -429,73 +511,140 @@ mod tests {
         assert_eq!(metadata.training["train_rows"].as_integer(), Some(120));
         assert_eq!(metadata.training["l2"].as_float(), Some(1.0));
         assert!(metadata.metrics["accuracy"].as_float().unwrap() > 0.9);
+        assert!(metadata.metrics["roc_auc"].as_float().unwrap() > 0.9);
+    }
+
+    #[test]
+    fn the_best_candidate_by_cross_validation_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut request = request(maximum_likelihood(1e6), folder.path());
+        request.candidates.push(maximum_likelihood(1.0));
+        request.cross_validate = Some(3);
+        let outcome = run(&request).unwrap();
+        let [strict, usual] = outcome.report.candidates.as_slice() else {
+            panic!("two candidates")
+        };
+        assert!(
+            strict.mean < usual.mean && usual.scores.len() == 3,
+            "{strict:?} {usual:?}"
+        );
+        assert_eq!(outcome.report.options["l2"].as_float(), Some(1.0));
+        // The rows held out are seen by no candidate, and the same as without a search.
+        request.cross_validate = None;
+        request.candidates.remove(0);
+        assert_eq!(run(&request).unwrap().report.metrics, outcome.report.metrics);
+    }
+
+    #[test]
+    fn whoever_ends_a_search_gets_the_best_so_far() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut request = request(maximum_likelihood(1.0), folder.path());
+        request.candidates.push(maximum_likelihood(0.1));
+        request.cross_validate = Some(3);
+        let stop = AtomicBool::new(false);
+        let mut observe = |progress| {
+            if let Progress::Fold { candidate: 2, .. } = progress {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let outcome = super::run(&request, &mut observe, &stop).unwrap();
+        assert_eq!(outcome.report.candidates.len(), 1);
+        assert_eq!(outcome.report.options["l2"].as_float(), Some(1.0));
+    }
+
+    #[test]
+    fn whoever_ends_a_net_gets_its_best_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = request(Box::new(network(TargetKind::Classes)), folder.path());
+        let stop = AtomicBool::new(false);
+        let outcome = super::run(&request, &mut |_| stop.store(true, Ordering::Relaxed), &stop).unwrap();
+        assert_eq!(outcome.report.epochs.len(), 1);
+        stop.store(true, Ordering::Relaxed);
+        let error = super::run(&request, &mut |_| (), &stop).unwrap_err();
+        assert!(matches!(error, TrainingError::Interrupted), "{error}");
+    }
+
+    const PENGUINS: &str = "\
+island,bill,species
+Dream,39.1,Adelie
+,40.2,Adelie
+Dream,,Adelie
+Torgersen,38.0,Adelie
+Dream,37.2,Adelie
+Biscoe,47.5,Gentoo
+Biscoe,,Gentoo
+Biscoe,49.1,Gentoo
+,46.0,Gentoo
+Biscoe,50.3,Gentoo
+";
+
+    /// Categories and gaps go through the graph as they stand in the file.
+    #[test]
+    fn records_with_categories_and_gaps_are_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("penguins.csv");
+        std::fs::write(&file, PENGUINS).unwrap();
+        let mut request = request(maximum_likelihood(0.1), &folder.path().join("models"));
+        request.data = file;
+        request.roles = Roles {
+            target: "species".into(),
+            categorical: vec!["island".into()],
+            missing: Missing::Median,
+            ..Roles::default()
+        };
+        request.unknown = Unknown::Zero;
+        let outcome = run(&request).unwrap();
+        let Evaluation::Classification { accuracy, .. } = outcome.report.metrics else {
+            panic!("classes")
+        };
+        assert_eq!(accuracy, 1.0);
+        let metadata = Artifact::read(&outcome.folder).unwrap().metadata;
+        assert!(metadata.missing_values);
+        assert_eq!(metadata.features, ["island", "bill"]);
+    }
+
+    #[test]
+    fn weighted_classes_are_found_more_often() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rare.csv");
+        // Nine rows of ten are common, and the two classes overlap.
+        let rows = (0..200).map(|row| match row % 10 {
+            0 => format!("{},rare\n", f64::from(row % 7) + 2.0),
+            _ => format!("{},common\n", f64::from(row % 7)),
+        });
+        std::fs::write(&file, format!("x,t\n{}", rows.collect::<String>())).unwrap();
+        let mut request = request(maximum_likelihood(1.0), &folder.path().join("models"));
+        request.data = file;
+        request.roles.target = "t".into();
+        let found = [false, true].map(|balance| {
+            request.balance_classes = balance;
+            let Evaluation::Classification { confusion, .. } = run(&request).unwrap().report.metrics else {
+                panic!("classes")
+            };
+            confusion[1][1]
+        });
+        assert!(found[1] > found[0], "{found:?}");
     }
 
     #[test]
     fn wrong_use_starts_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let right = request(algorithms()[0].clone(), folder.path());
-        let named = |model: &str| Destination {
-            model: model.into(),
-            ..right.destination.clone()
-        };
-        let version_zero = Destination {
-            version: Some(0),
-            ..right.destination.clone()
-        };
-        let penalty = Algorithm::LinearRegression(LinearRegression { ridge: -1.0 });
-        for (option, wrong) in [
-            (
-                "--model",
-                Request {
-                    destination: named("../m"),
-                    ..right.clone()
-                },
-            ),
-            (
-                "--as-version",
-                Request {
-                    destination: version_zero,
-                    ..right.clone()
-                },
-            ),
-            (
-                "--test-fraction",
-                Request {
-                    test_fraction: 0.0,
-                    ..right.clone()
-                },
-            ),
-            (
-                "--test-fraction",
-                Request {
-                    test_fraction: 1.0,
-                    ..right.clone()
-                },
-            ),
-            (
-                "--test-fraction",
-                Request {
-                    test_fraction: f64::NAN,
-                    ..right.clone()
-                },
-            ),
-            (
-                "--seed",
-                Request {
-                    seed: u64::MAX,
-                    ..right.clone()
-                },
-            ),
-            (
-                "--ridge",
-                Request {
-                    algorithm: penalty,
-                    ..right.clone()
-                },
-            ),
-        ] {
-            let error = run(&wrong, &mut |_| ()).unwrap_err();
+        let changes: [(&str, fn(&mut Request)); 8] = [
+            ("--model", |request| request.destination.model = "../m".into()),
+            ("--as-version", |request| request.destination.version = Some(0)),
+            ("--test-fraction", |request| request.test_fraction = 0.0),
+            ("--test-fraction", |request| request.test_fraction = 1.0),
+            ("--test-fraction", |request| request.test_fraction = f64::NAN),
+            ("--seed", |request| request.seed = u64::MAX),
+            ("--ridge", |request| {
+                request.candidates = vec![least_squares(-1.0)]
+            }),
+            ("--cross-validate", |request| request.cross_validate = Some(1)),
+        ];
+        for (option, change) in changes {
+            let mut wrong = request(least_squares(0.0), folder.path());
+            change(&mut wrong);
+            let error = run(&wrong).unwrap_err();
             assert!(
                 error.is_usage() && error.to_string().starts_with(option),
                 "{error}"
@@ -509,17 +658,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let huge = folder.path().join("huge.csv");
         std::fs::write(&huge, "a,t\n1,1e200\n2,2e200\n3,3.5e200\n4,4e200\n5,5e200\n").unwrap();
-        let right = request(algorithms()[0].clone(), &folder.path().join("models"));
-        let error = run(
-            &Request {
-                data: huge,
-                target: "t".into(),
-                ..right
-            },
-            &mut |_| (),
-        )
-        .unwrap_err();
+        let mut request = request(least_squares(0.0), &folder.path().join("models"));
+        request.data = huge;
+        request.roles.target = "t".into();
+        let error = run(&request).unwrap_err();
         assert!(matches!(error, TrainingError::OutOfRange), "{error}");
-        assert!(!folder.path().join("models").exists());
+        let left = std::fs::read_dir(folder.path().join("models/m")).unwrap();
+        assert_eq!(left.count(), 0);
     }
 }

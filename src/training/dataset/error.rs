@@ -1,6 +1,7 @@
 //! What can be wrong with a data file.
 
 use super::MIN_ROWS;
+use super::table::Place;
 
 /// What is wrong with a data file. Lines are counted from 1, the header included, as editors do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -53,32 +54,62 @@ pub enum DatasetError {
         found: usize,
     },
     /// A value is empty.
-    #[error("line {line}, column {column}: the value is missing")]
+    #[error("{place}, column {column}: the value is missing")]
     Missing {
         /// Where.
-        line: u64,
+        place: Place,
         /// Where.
         column: String,
     },
     /// A value is text.
-    #[error("line {line}, column {column}: expected a number, found {found:?}")]
+    #[error("{place}, column {column}: expected a number, found {found:?}")]
     NotANumber {
         /// Where.
-        line: u64,
+        place: Place,
         /// Where.
         column: String,
         /// What stands there.
         found: String,
     },
     /// A value is infinite, or "not a number".
-    #[error("line {line}, column {column}: expected a finite number, found {found}")]
+    #[error("{place}, column {column}: expected a finite number, found {found}")]
     NotFinite {
         /// Where.
-        line: u64,
+        place: Place,
         /// Where.
         column: String,
         /// What stands there.
         found: String,
+    },
+    /// A value of a typed file is of a type that has no place here.
+    #[error("{place}, column {column}: expected a number, a boolean or a text, found {found}")]
+    UnsupportedType {
+        /// Where.
+        place: Place,
+        /// Where.
+        column: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A column is named that there is not.
+    #[error("there is no column {column}; the columns are {}", columns.join(", "))]
+    UnknownColumn {
+        /// What was asked for.
+        column: String,
+        /// What there is.
+        columns: Vec<String>,
+    },
+    /// A column is named for two things.
+    #[error("column {column} is given two roles; a column is the target, categorical, text or ignored")]
+    TwoRoles {
+        /// The column.
+        column: String,
+    },
+    /// The algorithm takes numbers.
+    #[error("column {column} is categorical or text; this algorithm takes columns of numbers only")]
+    NumbersOnly {
+        /// The column.
+        column: String,
     },
     /// There is too little to fit on and to hold out.
     #[error("the data has {found} rows; at least {MIN_ROWS} are needed")]

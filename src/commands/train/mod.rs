@@ -1,0 +1,122 @@
+//! `millrace train`: read the data, fit, write the artifact, print the held-out figures.
+
+mod algorithms;
+mod grid;
+mod interrupt;
+mod progress;
+mod summary;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use tokio::time::Instant;
+
+use self::algorithms::algorithm;
+use self::interrupt::on_interrupt;
+use self::progress::Display;
+use self::summary::summary;
+use super::{Failure, print};
+use crate::cli::{ClassWeights, DataArgs, MissingChoice, TrainArgs, UnknownChoice};
+use crate::training::artifact::Destination;
+use crate::training::dataset::{Missing, Roles};
+use crate::training::encoding::Unknown;
+use crate::training::report::Report;
+use crate::training::{Request, TrainingError, run as fit_and_write};
+
+/// Parts of a cross-validation that chooses from a grid, where nobody says how many.
+const DEFAULT_FOLDS: usize = 5;
+
+pub(super) fn run(arguments: &TrainArgs) -> Result<(), Failure> {
+    let (data, only) = algorithm(&arguments.algorithm);
+    let mut request = request(data);
+    if data.grid.is_empty() {
+        request.candidates = vec![only];
+    } else {
+        let line: Vec<OsString> = std::env::args_os().collect();
+        let candidates = grid::candidates(&line, &data.grid)?;
+        request.candidates = candidates
+            .iter()
+            .map(|candidate| algorithm(&candidate.algorithm).1)
+            .collect();
+        request.cross_validate.get_or_insert(DEFAULT_FOLDS);
+    }
+    let stop = on_interrupt()?;
+    let started = Instant::now();
+    let mut display = Display::default();
+    let outcome = fit_and_write(&request, &mut |progress| display.show(progress), &stop);
+    display.finish();
+    let outcome = outcome.map_err(failure)?;
+    if let Some(path) = &data.report {
+        write_report(path, &outcome.report)?;
+    }
+    print(&summary(&request, &outcome, started.elapsed().as_secs_f64()))
+}
+
+fn request(data: &DataArgs) -> Request {
+    Request {
+        candidates: Vec::new(),
+        data: data.data.clone(),
+        roles: Roles {
+            target: data.target.clone(),
+            categorical: data.categorical.clone(),
+            text: Vec::new(),
+            ignored: data.ignore.clone(),
+            missing: match data.missing {
+                MissingChoice::Refuse => Missing::Refuse,
+                MissingChoice::Mean => Missing::Mean,
+                MissingChoice::Median => Missing::Median,
+            },
+        },
+        unknown: match data.unknown_category {
+            UnknownChoice::Refuse => Unknown::Refuse,
+            UnknownChoice::Zero => Unknown::Zero,
+        },
+        balance_classes: data.class_weights == ClassWeights::Balanced,
+        cross_validate: data.cross_validate,
+        destination: Destination {
+            repository: data.repository.clone(),
+            model: data.model.clone(),
+            version: data.as_version,
+            force: data.force,
+        },
+        test_fraction: data.test_fraction,
+        seed: data.seed,
+        description: data.description.clone(),
+    }
+}
+
+fn failure(error: TrainingError) -> Failure {
+    if error.is_usage() {
+        Failure::usage(error)
+    } else {
+        Failure::failed(error)
+    }
+}
+
+fn write_report(path: &Path, report: &Report) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report).map_err(Failure::failed)?;
+    std::fs::write(path, text + "\n").map_err(|error| {
+        let path = path.display();
+        Failure::failed(format!(
+            "the model was written, but not its report {path}: {error}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_use_is_told_apart_from_failure() {
+        let wrong = TrainingError::Option {
+            option: "--ridge",
+            expected: "0 or above",
+            found: "-1".into(),
+        };
+        assert!(
+            matches!(failure(wrong), Failure::Usage(text) if text == "--ridge must be 0 or above, not -1")
+        );
+        assert!(matches!(failure(TrainingError::OutOfRange), Failure::Failed(_)));
+    }
+}

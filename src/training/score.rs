@@ -1,0 +1,97 @@
+//! What the written file itself answers: the figures of a training run are those of the artifact, on the engine that
+//! serves it.
+
+use std::path::Path;
+
+use ndarray::{Array2, ArrayView2};
+
+use super::TrainingError;
+use super::dataset::{Column, Dataset, Values};
+use crate::engine::{self, EngineError, LoadOptions};
+use crate::model::engine_choice::EngineChoice;
+use crate::model::signature::{Signature, TensorSpec};
+use crate::model::tensor::{self, Tensor};
+
+/// Rows that are run together.
+const ROWS_AT_ONCE: usize = 64;
+
+/// Runs the rows of `data` through the graph at `path`: n × 1 numbers, n × steps or n × classes.
+pub(super) fn predict(path: &Path, data: &Dataset) -> Result<Array2<f64>, TrainingError> {
+    let options = LoadOptions {
+        max_batch_size: ROWS_AT_ONCE,
+        engine: EngineChoice::Tract,
+    };
+    let graph = engine::load(path, &options)?;
+    let signature = graph.signature().clone();
+    let inputs = inputs(&signature, data)?;
+    let mut engine = graph.engine();
+    let mut values = Vec::new();
+    let mut width = 1;
+    for start in (0..data.rows()).step_by(ROWS_AT_ONCE) {
+        let count = ROWS_AT_ONCE.min(data.rows() - start);
+        let part = inputs
+            .iter()
+            .map(|input| input.slice_rows(start, count))
+            .collect();
+        let outputs = engine.run(part)?;
+        let answer = answer(&signature, &outputs)?;
+        width = answer.row_len();
+        values.extend(numbers(answer)?);
+    }
+    Array2::from_shape_vec((data.rows(), width), values)
+        .map_err(|_| unexpected("another number of values than rows"))
+}
+
+/// The tensors that the graph takes: all columns in one, in the shape of its rows, or each column in its own.
+fn inputs(signature: &Signature, data: &Dataset) -> Result<Vec<Tensor>, TrainingError> {
+    match signature.inputs.as_slice() {
+        [input] if data.columns.len() > 1 || matches!(data.columns[0].values, Values::Numbers(_)) => {
+            let matrix = data.matrix()?;
+            Ok(vec![together(signature, input, matrix.view())?])
+        }
+        _ => data.columns.iter().map(alone).collect(),
+    }
+}
+
+fn together(
+    signature: &Signature,
+    input: &TensorSpec,
+    matrix: ArrayView2<'_, f64>,
+) -> Result<Tensor, TrainingError> {
+    let row_shape: Option<Vec<usize>> = signature.row_shape(input).iter().copied().collect();
+    let row_shape = row_shape.unwrap_or_else(|| vec![matrix.ncols()]);
+    let shape = std::iter::once(matrix.nrows()).chain(row_shape).collect();
+    let values = matrix.iter().map(|&value| value as f32).collect();
+    Ok(Tensor::new(shape, tensor::Values::F32(values)).map_err(EngineError::from)?)
+}
+
+fn alone(column: &Column) -> Result<Tensor, TrainingError> {
+    let values = match &column.values {
+        Values::Numbers(values) => tensor::Values::F32(values.iter().map(|&value| value as f32).collect()),
+        Values::Categories(values) | Values::Texts(values) => tensor::Values::Text(values.clone()),
+    };
+    Ok(Tensor::new(vec![values.len(), 1], values).map_err(EngineError::from)?)
+}
+
+/// The output that holds the numbers or the probabilities; a classifier's label may stand beside it.
+fn answer<'a>(signature: &Signature, outputs: &'a [Tensor]) -> Result<&'a Tensor, TrainingError> {
+    let position = signature
+        .outputs
+        .iter()
+        .position(|output| output.datatype.is_float());
+    position
+        .and_then(|position| outputs.get(position))
+        .ok_or_else(|| unexpected("no output of numbers"))
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>, TrainingError> {
+    match tensor.values() {
+        tensor::Values::F32(values) => Ok(values.iter().copied().map(f64::from).collect()),
+        tensor::Values::F64(values) => Ok(values.clone()),
+        _ => Err(unexpected("an output that is not of numbers")),
+    }
+}
+
+fn unexpected(what: &str) -> TrainingError {
+    TrainingError::Fit(format!("the fitted graph gives {what}"))
+}
