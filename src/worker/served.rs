@@ -51,9 +51,9 @@ pub(crate) enum LoadError {
 
 /// A version that is read, understood and warmed up, and does not answer yet.
 pub(crate) struct Prepared {
-    graph: Arc<dyn Graph>,
-    schema: Schema,
-    metadata: Metadata,
+    pub(crate) graph: Arc<dyn Graph>,
+    pub(crate) schema: Schema,
+    pub(crate) metadata: Metadata,
 }
 
 impl Served {
@@ -74,20 +74,26 @@ impl Served {
             engine: config.engine.clone(),
         };
         trial.pass(&graph_path, &options)?;
-        let graph = engine::load(&graph_path, &options)?;
-        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?
-            .or_classes(graph.classes())
-            .with_dictionaries(graph.dictionaries())?;
-        contain_panics(|| graph.warm_up())?;
-        Ok(Prepared {
-            graph,
-            schema,
-            metadata: artifact.metadata,
-        })
+        let prepared = Prepared::read(&graph_path, artifact.metadata, &options)?;
+        contain_panics(|| prepared.graph.warm_up())?;
+        Ok(prepared)
     }
 }
 
 impl Prepared {
+    /// Loads the graph at this path and understands it by this metadata.
+    pub(crate) fn read(graph: &Path, metadata: Metadata, options: &LoadOptions) -> Result<Self, LoadError> {
+        let graph = engine::load(graph, options)?;
+        let schema = Schema::new(graph.signature().clone(), &metadata)?
+            .or_classes(graph.classes())
+            .with_dictionaries(graph.dictionaries())?;
+        Ok(Self {
+            graph,
+            schema,
+            metadata,
+        })
+    }
+
     /// Starts its engines: from now on it can answer.
     pub(super) fn start(
         self,
