@@ -105,6 +105,8 @@ fn weighted_counts(graph: &mut Graph, input: &str, words: &Words, place: usize) 
         vec![
             ("case_change_action", Attribute::Text("LOWER".to_owned())),
             ("is_case_sensitive", Attribute::Int(1)),
+            // The default, en_US, is not on every machine, and ONNX Runtime asks the machine.
+            ("locale", Attribute::Text("C.UTF-8".to_owned())),
         ],
     );
     let tokens = name("words");
