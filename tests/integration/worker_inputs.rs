@@ -109,9 +109,10 @@ async fn images_of_every_size_are_answered_and_batched_by_shape() {
         async move {
             let (width, height) = sizes[usize::from(request) % sizes.len()];
             let colour = [request, 100 + request, 200 + request];
-            let inputs = json!([png(width, height, colour), png(width, height, [request; 3])]);
+            let grey = [request; 3];
+            let inputs = json!([png(width, height, colour), png(width, height, grey)]);
             let answer = worker.client.post("/models/colour/predict", of(inputs)).await;
-            let expected = json!([colour.map(f32::from), [f32::from(request); 3]]);
+            let expected = json!([colour.map(f64::from), grey.map(f64::from)]);
             assert_eq!(answer.assert_ok().json()["predictions"], expected);
         }
     });
@@ -158,7 +159,7 @@ async fn what_is_no_image_is_refused_with_its_row() {
         (json!("not base64!"), "inputs[1] is not base64"),
         (json!(null), "inputs[1] is null; an image is the base64"),
         (
-            json!([[1.0, 2.0, 3.0]]),
+            json!([[1, 2, 3], [4, 5, 6]]),
             "inputs[1][0] has 3 values; model grey takes 2",
         ),
     ] {

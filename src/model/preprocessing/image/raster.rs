@@ -2,10 +2,8 @@
 
 use std::io::Cursor;
 
-use image::imageops::{FilterType, resize};
-use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage, Rgba,
-};
+use image::imageops::FilterType;
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::budget::Budget;
 use super::declaration::Channels;
@@ -36,10 +34,11 @@ impl Raster {
     pub fn read(bytes: &[u8], channels: Channels, budget: &mut Budget) -> Result<Self, ImageError> {
         let format = format_of(bytes)?;
         let image = decode(bytes, format, budget)?;
-        Ok(match channels {
-            Channels::Grey => Self::of_grey(grey(image)),
-            Channels::Colour => Self::of_colour(on_white(image)),
-        })
+        let image = match channels {
+            Channels::Grey => grey(image),
+            Channels::Colour => on_white(image),
+        };
+        Ok(Self::of_image(image, channels))
     }
 
     /// The same image of another size; it may be distorted. Each new pixel is the mean of those under it, weighed
@@ -54,38 +53,32 @@ impl Raster {
         if (self.width, self.height) == (width, height) {
             return self;
         }
-        match self.channels {
-            Channels::Grey => Self::of_grey(resize(&self.into_grey(), width, height, FilterType::Triangle)),
-            Channels::Colour => {
-                Self::of_colour(resize(&self.into_colour(), width, height, FilterType::Triangle))
-            }
-        }
+        let channels = self.channels;
+        let image = self
+            .into_image()
+            .resize_exact(width, height, FilterType::Triangle);
+        Self::of_image(image, channels)
     }
 
-    fn of_grey(image: GrayImage) -> Self {
+    /// An image that is in grey, or in colour, already.
+    fn of_image(image: DynamicImage, channels: Channels) -> Self {
         Self {
             width: image.width(),
             height: image.height(),
-            channels: Channels::Grey,
-            values: image.into_raw(),
+            channels,
+            values: match channels {
+                Channels::Grey => image.into_luma8().into_raw(),
+                Channels::Colour => image.into_rgb8().into_raw(),
+            },
         }
     }
 
-    fn of_colour(image: RgbImage) -> Self {
-        Self {
-            width: image.width(),
-            height: image.height(),
-            channels: Channels::Colour,
-            values: image.into_raw(),
-        }
-    }
-
-    fn into_grey(self) -> GrayImage {
-        GrayImage::from_raw(self.width, self.height, self.values).expect("it has a value for each pixel")
-    }
-
-    fn into_colour(self) -> RgbImage {
-        RgbImage::from_raw(self.width, self.height, self.values).expect("it has three values for each pixel")
+    fn into_image(self) -> DynamicImage {
+        let image = match self.channels {
+            Channels::Grey => GrayImage::from_raw(self.width, self.height, self.values).map(Into::into),
+            Channels::Colour => RgbImage::from_raw(self.width, self.height, self.values).map(Into::into),
+        };
+        image.expect("it has as many values as its size and its channels ask for")
     }
 }
 
@@ -188,33 +181,35 @@ fn damage(format: &'static str, error: &image::ImageError) -> ImageError {
 }
 
 /// In grey, on white where it is transparent.
-fn grey(image: DynamicImage) -> GrayImage {
+fn grey(image: DynamicImage) -> DynamicImage {
     if !image.color().has_color() && !image.color().has_alpha() {
-        return image.into_luma8();
+        return image;
     }
-    let colour = on_white(image);
-    GrayImage::from_fn(colour.width(), colour.height(), |x, y| {
-        Luma([luma(*colour.get_pixel(x, y))])
-    })
+    let colour = on_white(image).into_rgb8();
+    let values = colour.as_raw().as_chunks().0.iter().copied().map(luma);
+    GrayImage::from_raw(colour.width(), colour.height(), values.collect())
+        .expect("there is a value for each pixel")
+        .into()
 }
 
 /// How bright a pixel is, weighed as Rec. 601 does, to the bit as Pillow's `convert("L")` does.
-fn luma(Rgb([red, green, blue]): Rgb<u8>) -> u8 {
+fn luma([red, green, blue]: [u8; 3]) -> u8 {
     let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
     ((sum + (1 << 15)) >> 16) as u8
 }
 
-/// In colour, on white where it is transparent.
-fn on_white(image: DynamicImage) -> RgbImage {
+/// On white where it is transparent.
+fn on_white(image: DynamicImage) -> DynamicImage {
     if !image.color().has_alpha() {
-        return image.into_rgb8();
+        return image;
     }
     let image = image.into_rgba8();
-    let mut flat = RgbImage::new(image.width(), image.height());
-    for (pixel, &Rgba([red, green, blue, alpha])) in flat.pixels_mut().zip(image.pixels()) {
-        *pixel = Rgb([red, green, blue].map(|value| over_white(value, alpha)));
-    }
-    flat
+    let pixels = image.as_raw().as_chunks().0.iter();
+    let values = pixels
+        .flat_map(|&[red, green, blue, alpha]| [red, green, blue].map(|value| over_white(value, alpha)));
+    RgbImage::from_raw(image.width(), image.height(), values.collect())
+        .expect("there are three values for each pixel")
+        .into()
 }
 
 fn over_white(value: u8, alpha: u8) -> u8 {
@@ -224,6 +219,7 @@ fn over_white(value: u8, alpha: u8) -> u8 {
 
 #[cfg(test)]
 pub(super) mod testing {
+    use image::Rgb;
     use image::codecs::jpeg::JpegEncoder;
 
     use super::*;
@@ -255,7 +251,7 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use image::{GrayAlphaImage, ImageBuffer, LumaA, RgbaImage};
+    use image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
     use proptest::prelude::*;
 
     use super::super::budget::MAX_PIXELS;
