@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::preprocessing::image::ImageInput;
+
 /// File name of the graph inside a version's folder.
 pub const GRAPH_FILE: &str = "model.onnx";
 /// File name of the metadata inside a version's folder.
@@ -48,6 +50,9 @@ pub struct Metadata {
     /// Names of the classes, in the order of the graph's probabilities.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Says that the model's only input is images, and how they become numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageInput>,
     /// Where the data came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

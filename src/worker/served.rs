@@ -74,7 +74,7 @@ impl Served {
             engine: config.engine.clone(),
         };
         trial.pass(&graph_path, &options)?;
-        let prepared = Prepared::read(&graph_path, artifact.metadata, &options)?;
+        let prepared = Prepared::read(&graph_path, artifact.metadata, &options, config.max_image_pixels)?;
         contain_panics(|| prepared.graph.warm_up())?;
         Ok(prepared)
     }
@@ -82,10 +82,16 @@ impl Served {
 
 impl Prepared {
     /// Loads the graph at this path and understands it by this metadata.
-    pub(crate) fn read(graph: &Path, metadata: Metadata, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub(crate) fn read(
+        graph: &Path,
+        metadata: Metadata,
+        options: &LoadOptions,
+        max_image_pixels: u64,
+    ) -> Result<Self, LoadError> {
         let graph = engine::load(graph, options)?;
         let schema = Schema::new(graph.signature().clone(), &metadata)?
             .or_classes(graph.classes())
+            .with_max_image_pixels(max_image_pixels)
             .with_dictionaries(graph.dictionaries())?;
         Ok(Self {
             graph,
