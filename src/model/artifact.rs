@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::preprocessing::text::TextInput;
+
 /// File name of the graph inside a version's folder.
 pub const GRAPH_FILE: &str = "model.onnx";
 /// File name of the metadata inside a version's folder.
@@ -48,6 +50,9 @@ pub struct Metadata {
     /// Names of the classes, in the order of the graph's probabilities.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// How texts become the tokens that the graph takes, where it takes tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextInput>,
     /// Where the data came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -125,6 +130,7 @@ impl Artifact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::preprocessing::text::Padding;
 
     #[test]
     fn a_bare_graph_has_empty_metadata() {
@@ -153,6 +159,11 @@ mod tests {
                 data: "d.csv".into(),
                 target: "t".into(),
                 rows: 3,
+            }),
+            text: Some(TextInput {
+                max_length: Some(64),
+                padding: Some(Padding::MaxLength),
+                ..TextInput::default()
             }),
             training: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(1))]),
             ..Metadata::default()

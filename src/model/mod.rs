@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod dictionary;
 pub mod engine_choice;
 pub mod name;
+pub mod preprocessing;
 pub mod repository;
 pub mod schema;
 pub mod signature;
