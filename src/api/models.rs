@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model::preprocessing::image::ImageInput;
+use crate::model::preprocessing::text::TextInput;
 use crate::model::signature::TensorSpec;
 
 /// The answer to `GET /models`.
@@ -125,6 +126,9 @@ pub struct ModelDetail {
     /// Whether values of a row may be `null`, and members of one that is an object absent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing_values: bool,
+    /// How its rows of texts become tokens; none where they are no texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextInput>,
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

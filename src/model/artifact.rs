@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::preprocessing::image::ImageInput;
+use super::preprocessing::text::TextInput;
 
 /// File name of the graph inside a version's folder.
 pub const GRAPH_FILE: &str = "model.onnx";
@@ -53,6 +54,9 @@ pub struct Metadata {
     /// Says that the model's only input is images, and how they become numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageInput>,
+    /// How texts become the tokens that the graph takes, where it takes tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextInput>,
     /// Where the data came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -102,6 +106,8 @@ pub struct Artifact {
     pub graph_path: PathBuf,
     /// What `model.toml` says; empty where there is none.
     pub metadata: Metadata,
+    /// Where the tokenizer of its texts lies; none where its rows are no texts.
+    pub tokenizer_path: Option<PathBuf>,
 }
 
 impl Artifact {
@@ -123,13 +129,19 @@ impl Artifact {
                 });
             }
         };
-        Ok(Self { graph_path, metadata })
+        let tokenizer_path = folder.join(TOKENIZER_FILE);
+        Ok(Self {
+            graph_path,
+            metadata,
+            tokenizer_path: tokenizer_path.is_file().then_some(tokenizer_path),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::preprocessing::text::Padding;
 
     #[test]
     fn a_bare_graph_has_empty_metadata() {
@@ -158,6 +170,11 @@ mod tests {
                 data: "d.csv".into(),
                 target: "t".into(),
                 rows: 3,
+            }),
+            text: Some(TextInput {
+                max_length: Some(64),
+                padding: Some(Padding::MaxLength),
+                ..TextInput::default()
             }),
             training: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(1))]),
             ..Metadata::default()

@@ -4,15 +4,16 @@ use std::path::Path;
 
 use super::OfflineError;
 use crate::api::datum::Datum;
+use crate::api::error::ApiError;
 use crate::engine::{Engine, EngineError, LoadOptions, contain_panics};
-use crate::model::artifact::{Artifact, Metadata};
+use crate::model::artifact::Metadata;
 use crate::model::engine_choice::EngineChoice;
 use crate::model::repository::{Contents, scan};
 use crate::model::schema::Schema;
 use crate::model::tensor::Tensor;
 use crate::training::dataset::Place;
-use crate::worker::served::{LoadError, Prepared};
-use crate::worker::validation::tensors_of;
+use crate::worker::served::{LoadError, Understood};
+use crate::worker::validation::{tensors_of, tokens_of};
 
 /// Rows that run together.
 pub(super) const ROWS_AT_ONCE: usize = 256;
@@ -45,25 +46,23 @@ impl OfflineModel {
             version,
             reason: error.to_string(),
         };
-        let artifact = Artifact::read(folder).map_err(|error| unloadable(error.into()))?;
         let options = LoadOptions {
             max_batch_size: ROWS_AT_ONCE,
             engine,
         };
-        let prepared =
-            Prepared::read(&artifact.graph_path, artifact.metadata, &options).map_err(unloadable)?;
+        let understood = Understood::read(folder, &options).map_err(unloadable)?;
         Ok(Self {
             name: name.to_owned(),
             version,
-            engine: prepared.graph.engine(),
-            schema: prepared.schema,
-            metadata: prepared.metadata,
+            engine: understood.graph.engine(),
+            schema: understood.schema,
+            metadata: understood.metadata,
         })
     }
 
     /// Checks and runs these rows, of which the nth stands at the nth place; one row of each output for each.
     pub fn run(&mut self, rows: &[Datum<'_>], places: &[Place]) -> Result<Vec<Tensor>, OfflineError> {
-        let inputs = match tensors_of(rows, &self.name, &self.schema) {
+        let inputs = match self.encode(rows) {
             Ok(inputs) => inputs,
             Err(error) => return Err(self.blame(rows, places, &error.message)),
         };
@@ -82,10 +81,18 @@ impl OfflineModel {
         })
     }
 
+    /// The tensors of these rows, as the worker makes them.
+    fn encode(&self, rows: &[Datum<'_>]) -> Result<Vec<Tensor>, ApiError> {
+        match tokens_of(rows, &self.name, &self.schema)? {
+            Some(tokenized) => Ok(tokenized.tensors),
+            None => tensors_of(rows, &self.name, &self.schema),
+        }
+    }
+
     /// The row that does not fit, by its place in the file instead of its number in the request.
     fn blame(&self, rows: &[Datum<'_>], places: &[Place], together: &str) -> OfflineError {
         for (row, &place) in rows.iter().zip(places) {
-            if let Err(error) = tensors_of(std::slice::from_ref(row), &self.name, &self.schema) {
+            if let Err(error) = self.encode(std::slice::from_ref(row)) {
                 let problem = error.message.replacen("inputs[0]", "the row", 1);
                 return OfflineError::Row { place, problem };
             }

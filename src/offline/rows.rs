@@ -38,7 +38,10 @@ impl Rows {
     ) -> Result<Self, OfflineError> {
         let find = Find { model, table, target };
         let inputs = &model.schema.signature.inputs;
-        let takes_missing = model.metadata.missing_values;
+        let takes_missing = model.schema.missing_values;
+        if model.schema.text.is_some() {
+            return find.alone(column);
+        }
         match &model.schema.layout {
             Layout::Features { count, names } => {
                 let is_text = is_text(&inputs[0]);
@@ -62,7 +65,7 @@ impl Rows {
                     takes_missing,
                 })
             }
-            Layout::Single => find.single(&inputs[0], column),
+            Layout::Single | Layout::Image(_) => find.single(&inputs[0], column),
         }
     }
 
@@ -131,40 +134,43 @@ impl Find<'_> {
         ))
     }
 
-    /// The values of a model with one input that is no flat list: a text, or numbers in a shape.
+    /// The values of a model with one input that is no flat list: a text or a picture, or numbers in a shape.
     fn single(&self, input: &TensorSpec, column: Option<&str>) -> Result<Rows, OfflineError> {
-        if let Some(column) = column {
-            let place = self.named(&[column.to_owned()])?;
-            return Ok(Rows {
-                columns: place.into_iter().map(|place| (place, true)).collect(),
-                form: Form::Alone,
-                takes_missing: self.model.metadata.missing_values,
-            });
-        }
         let others = self.others();
         let sizes = self.model.schema.signature.row_shape(input);
         let fixed: Option<Vec<usize>> = sizes.iter().copied().collect();
-        if let Some(sizes) = fixed
-            && !is_text(input)
-            && sizes.iter().product::<usize>() == others.len()
-        {
-            return Ok(Rows {
-                columns: others.into_iter().map(|place| (place, false)).collect(),
-                form: Form::Nested(sizes),
-                takes_missing: self.model.metadata.missing_values,
-            });
+        match fixed {
+            Some(sizes)
+                if column.is_none() && !is_text(input) && sizes.iter().product::<usize>() == others.len() =>
+            {
+                Ok(self.rows(others, false, Form::Nested(sizes)))
+            }
+            _ => self.alone(column),
         }
-        match others.as_slice() {
-            [place] => Ok(Rows {
-                columns: vec![(*place, true)],
-                form: Form::Alone,
-                takes_missing: self.model.metadata.missing_values,
-            }),
-            _ => Err(self.unclear(
-                "one value a row".to_owned(),
-                others.len(),
-                "say with --column which one holds it",
-            )),
+    }
+
+    /// One column, which holds a text or a picture: the one that is named, or the only one.
+    fn alone(&self, column: Option<&str>) -> Result<Rows, OfflineError> {
+        if let Some(column) = column {
+            let places = self.named(&[column.to_owned()])?;
+            return Ok(self.rows(places, true, Form::Alone));
+        }
+        let others = self.others();
+        if others.len() == 1 {
+            return Ok(self.rows(others, true, Form::Alone));
+        }
+        Err(self.unclear(
+            "one value a row".to_owned(),
+            others.len(),
+            "say with --column which one holds it",
+        ))
+    }
+
+    fn rows(&self, places: Vec<usize>, are_texts: bool, form: Form) -> Rows {
+        Rows {
+            columns: places.into_iter().map(|place| (place, are_texts)).collect(),
+            form,
+            takes_missing: self.model.schema.missing_values,
         }
     }
 

@@ -164,6 +164,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
         classes: Vec::new(),
         image: None,
         missing_values: false,
+        text: None,
         description: None,
         metrics: None,
     };
@@ -178,6 +179,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
     detail.classes = served.schema.classes().to_vec();
     detail.image = served.metadata.image.clone();
     detail.missing_values = served.schema.missing_values;
+    detail.text = served.schema.text.as_ref().map(|text| text.settings());
     detail.description = served.metadata.description.clone();
     if !served.metadata.metrics.is_empty() {
         let text = serde_json::to_string(&served.metadata.metrics).ok();

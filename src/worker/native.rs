@@ -1,5 +1,6 @@
 //! The native dialect: rows in, predictions out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -14,43 +15,46 @@ use crate::api::error::ApiError;
 use crate::api::predict::PredictRequest;
 use crate::http::body::require_json;
 use crate::http::reply::json_bytes;
+use crate::model::preprocessing::text::Tokenized;
 use crate::model::tensor::Tensor;
 
 /// `POST /predict` and its like.
 pub(super) struct Native;
 
 impl Dialect for Native {
-    type Wish = ();
+    /// Where in a row of an answer the tokens of its text are, where the rows are texts.
+    type Wish = Option<Vec<Range<usize>>>;
 
     fn check(headers: &HeaderMap) -> Result<(), ApiError> {
         require_json(headers)
     }
 
-    fn decode(_: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<()>, ApiError> {
+    fn decode(_: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<Self::Wish>, ApiError> {
         let request = PredictRequest::parse(body)?;
         let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
-        let inputs = if validation::brings_files(&request.inputs, &served.schema) {
+        let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
+        let (inputs, wish) = if validation::brings_files(rows, schema) {
             let (body, served) = (body.clone(), Arc::clone(&served));
             // Finding the rows again takes little beside reading what stands in them.
-            Inputs::ToRead(Box::new(move || {
-                tensors_of(&PredictRequest::parse(&body)?, &served)
-            }))
+            let reading = move || {
+                let request = PredictRequest::parse(&body)?;
+                validation::tensors_of(&request.inputs, &served.model, &served.schema)
+            };
+            (Inputs::ToRead(Box::new(reading)), None)
+        } else if let Some(Tokenized { tensors, places }) = validation::tokens_of(rows, model, schema)? {
+            (Inputs::Read(tensors), Some(places))
         } else {
-            Inputs::Read(tensors_of(&request, &served)?)
+            (Inputs::Read(validation::tensors_of(rows, model, schema)?), None)
         };
         Ok(Decoded {
             served,
             inputs,
             terms: Terms::default(),
-            wish: (),
+            wish,
         })
     }
 
-    fn encode(served: &Served, (): (), outputs: Vec<Tensor>) -> Result<Response, ApiError> {
-        answer::write(served, &outputs).map(json_bytes)
+    fn encode(served: &Served, places: Self::Wish, outputs: Vec<Tensor>) -> Result<Response, ApiError> {
+        answer::write(served, &outputs, places.as_deref()).map(json_bytes)
     }
-}
-
-fn tensors_of(request: &PredictRequest<'_>, served: &Served) -> Result<Vec<Tensor>, ApiError> {
-    validation::tensors_of(&request.inputs, &served.model, &served.schema)
 }

@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use prometheus::IntGauge;
 use serde::Deserialize;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 
 use super::Worker;
@@ -24,6 +26,9 @@ use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
+
+/// Bytes of a body whose decoding may take milliseconds: texts become tokens there, at some 10 MB/s.
+const LARGE_BODY: usize = 16 << 10;
 
 /// What the path of a prediction names.
 #[derive(Debug, Default, Deserialize)]
@@ -170,6 +175,14 @@ async fn answer_to<D: Dialect>(
     D::encode(&queued.served, wish, outputs)
 }
 
+/// Runs what takes a while, where the runtime has other threads that can go on with all else meanwhile.
+fn stepping_aside<T>(run: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => block_in_place(run),
+        _ => run(),
+    }
+}
+
 /// A request that waits for an engine.
 struct Queued {
     served: Arc<Served>,
@@ -201,7 +214,11 @@ async fn queue<D: Dialect>(
             inputs,
             terms,
             wish,
-        } = D::decode(headers, body, finder)?;
+        } = if body.len() > LARGE_BODY {
+            stepping_aside(|| D::decode(headers, body, finder))?
+        } else {
+            D::decode(headers, body, finder)?
+        };
         let deadline = terms.deadline(begun, deadline);
         let (inputs, room) = match inputs {
             Inputs::Read(inputs) => (inputs, None),
