@@ -15,7 +15,7 @@ pub struct TrainArgs {
 /// The algorithms of `millrace train`.
 #[derive(Debug, Subcommand)]
 pub enum Algorithm {
-    /// Ordinary least squares, with `--ridge` for an L2 penalty
+    /// Ordinary least squares, with `--ridge` for an L2 and `--lasso` for an L1 penalty
     LinearRegression(LinearRegressionArgs),
     /// Multinomial maximum likelihood with an L2 penalty
     LogisticRegression(LogisticRegressionArgs),
@@ -93,6 +93,9 @@ pub struct LinearRegressionArgs {
     /// Weight λ of the L2 penalty on the standardised coefficients; 0 is ordinary least squares
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub ridge: f64,
+    /// Weight λ₁ of the L1 penalty λ₁·‖w‖₁, which makes coefficients 0; with --ridge it is an elastic net
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub lasso: f64,
 }
 
 /// Arguments of `millrace train logistic-regression`.

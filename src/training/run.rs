@@ -444,7 +444,7 @@ mod tests {
     }
 
     fn least_squares(ridge: f64) -> Box<dyn Algorithm> {
-        Box::new(LinearRegression { ridge })
+        Box::new(LinearRegression { ridge, lasso: 0.0 })
     }
 
     fn maximum_likelihood(l2: f64) -> Box<dyn Algorithm> {

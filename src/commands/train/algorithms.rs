@@ -11,7 +11,13 @@ use crate::training::neural_network::NeuralNetwork;
 /// What every algorithm takes, and the algorithm with its own options.
 pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algorithm>) {
     match arguments {
-        cli::Algorithm::LinearRegression(it) => (&it.data, Box::new(LinearRegression { ridge: it.ridge })),
+        cli::Algorithm::LinearRegression(it) => {
+            let options = LinearRegression {
+                ridge: it.ridge,
+                lasso: it.lasso,
+            };
+            (&it.data, Box::new(options))
+        }
         cli::Algorithm::LogisticRegression(it) => {
             let options = LogisticRegression {
                 l2: it.l2,
