@@ -45,6 +45,12 @@ pub enum TrainingError {
         /// Rounds over all columns.
         rounds: u32,
     },
+    /// A machine was not solved in the steps that it may take.
+    #[error("not within the tolerance after {steps} steps; lower --c or raise --tolerance")]
+    NotSolved {
+        /// Steps taken.
+        steps: u64,
+    },
     /// The loss left the finite numbers.
     #[error("the loss became {loss} in epoch {epoch}: training diverged; lower --learning-rate")]
     Diverged {
