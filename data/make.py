@@ -1,5 +1,5 @@
-"""Writes diabetes.csv, iris.csv, digits.csv and penguins.csv beside this file, from the data sets inside the packages of
-scikit-learn and palmerpenguins.
+"""Writes diabetes.csv, iris.csv, digits.csv, breast_cancer.csv and penguins.csv beside this file, from the data sets inside
+the packages of scikit-learn and palmerpenguins.
 
     pip install scikit-learn==1.9.1 palmerpenguins==0.1.6
     python data/make.py
@@ -11,7 +11,7 @@ import csv
 from importlib import resources
 from pathlib import Path
 
-from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
 
 FOLDER = Path(__file__).parent
 
@@ -41,6 +41,10 @@ def main():
     digits = load_digits()
     pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
     write("digits.csv", [*pixels, "digit"], digits.data, digits.target)
+
+    cancer = load_breast_cancer()
+    header = [name.replace(" ", "_") for name in cancer.feature_names]
+    write("breast_cancer.csv", [*header, "diagnosis"], cancer.data, cancer.target_names[cancer.target])
 
     # As the package has it, with an empty value for what is missing.
     penguins = (resources.files("palmerpenguins") / "data" / "penguins.csv").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 //! The command line of `millrace train`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -15,10 +16,12 @@ pub struct TrainArgs {
 /// The algorithms of `millrace train`.
 #[derive(Debug, Subcommand)]
 pub enum Algorithm {
-    /// Ordinary least squares, with `--ridge` for an L2 penalty
+    /// Ordinary least squares, with `--ridge` for an L2 and `--lasso` for an L1 penalty
     LinearRegression(LinearRegressionArgs),
     /// Multinomial maximum likelihood with an L2 penalty
     LogisticRegression(LogisticRegressionArgs),
+    /// Support vector machines for classes or numbers, by the dual problem
+    Svm(SvmArgs),
     /// A multi-layer perceptron, fitted by back-propagation with Adam
     NeuralNetwork(NeuralNetworkArgs),
 }
@@ -93,6 +96,9 @@ pub struct LinearRegressionArgs {
     /// Weight λ of the L2 penalty on the standardised coefficients; 0 is ordinary least squares
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub ridge: f64,
+    /// Weight λ₁ of the L1 penalty λ₁·‖w‖₁, which makes coefficients 0; with --ridge it is an elastic net
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub lasso: f64,
 }
 
 /// Arguments of `millrace train logistic-regression`.
@@ -107,6 +113,91 @@ pub struct LogisticRegressionArgs {
     /// At most so many steps of the optimiser
     #[arg(long, default_value_t = 1000)]
     pub max_iterations: u64,
+}
+
+/// Arguments of `millrace train svm`.
+#[derive(Debug, Args)]
+pub struct SvmArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// What the target column holds
+    #[arg(long, value_enum, default_value = "classification")]
+    pub task: SvmTask,
+    /// What rows are compared by
+    #[arg(long, value_enum, default_value = "rbf")]
+    pub kernel: KernelChoice,
+    /// What an error costs, beside a wide margin; a row's weight multiplies it
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    pub c: f64,
+    /// How fast likeness falls with distance (rbf), or the factor of the product (polynomial): a number, or 1 / (columns ·
+    /// variance)
+    #[arg(
+        long,
+        default_value = "scale",
+        value_name = "scale|NUMBER",
+        allow_negative_numbers = true
+    )]
+    pub gamma: GammaChoice,
+    /// The power of the polynomial kernel
+    #[arg(long, default_value_t = 3)]
+    pub degree: u16,
+    /// What the polynomial kernel adds to the product
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub coef0: f64,
+    /// Errors up to this cost nothing, in the target's unit (regression)
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub epsilon: f64,
+    /// By how much the conditions of the minimum may be violated
+    #[arg(long, default_value_t = 1e-6, allow_negative_numbers = true)]
+    pub tolerance: f64,
+    /// Learn probabilities, by five more fits of each pair of classes (the default)
+    #[arg(long, overrides_with = "no_probabilities")]
+    pub probabilities: bool,
+    /// Only decide between the classes
+    #[arg(long, overrides_with = "probabilities")]
+    pub no_probabilities: bool,
+}
+
+/// What a support vector machine predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SvmTask {
+    /// Classes, pair by pair
+    Classification,
+    /// A number
+    Regression,
+}
+
+/// What rows are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KernelChoice {
+    /// x·v
+    Linear,
+    /// exp(−gamma |x − v|²)
+    Rbf,
+    /// (gamma x·v + coef0)^degree
+    Polynomial,
+}
+
+/// The value of `--gamma`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GammaChoice {
+    /// By the columns
+    Scale,
+    /// This number
+    Number(f64),
+}
+
+impl FromStr for GammaChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "scale" {
+            return Ok(Self::Scale);
+        }
+        let number = text.parse().map(Self::Number);
+        number.map_err(|_| "expected `scale` or a number".to_owned())
+    }
 }
 
 /// What becomes of missing values.

@@ -18,11 +18,14 @@ pub(super) fn figures(metrics: &Evaluation, classes: &[String]) -> String {
             roc_auc,
             confusion,
         } => {
+            let loss = log_loss
+                .map(|loss| format!(", log-loss {loss:.4}"))
+                .unwrap_or_default();
             let area = roc_auc
                 .map(|area| format!(", ROC AUC {area:.4}"))
                 .unwrap_or_default();
             let table = confusion_table(classes, confusion);
-            format!("accuracy {accuracy:.4}, log-loss {log_loss:.4}{area}\n\n{table}")
+            format!("accuracy {accuracy:.4}{loss}{area}\n\n{table}")
         }
     }
 }

@@ -39,6 +39,18 @@ pub enum TrainingError {
         /// Steps taken.
         iterations: u64,
     },
+    /// Coordinate descent did not come to its end.
+    #[error("the coefficients are not settled after {rounds} rounds; raise --lasso or --ridge")]
+    Undetermined {
+        /// Rounds over all columns.
+        rounds: u32,
+    },
+    /// A machine was not solved in the steps that it may take.
+    #[error("not within the tolerance after {steps} steps; lower --c or raise --tolerance")]
+    NotSolved {
+        /// Steps taken.
+        steps: u64,
+    },
     /// The loss left the finite numbers.
     #[error("the loss became {loss} in epoch {epoch}: training diverged; lower --learning-rate")]
     Diverged {

@@ -29,10 +29,12 @@ pub enum Evaluation {
     Classification {
         /// The share of rows whose likeliest class is the true one.
         accuracy: f64,
-        /// Mean of −ln of the true class's probability.
-        log_loss: f64,
+        /// Mean of −ln of the true class's probability. None where the model gives no probabilities.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log_loss: Option<f64>,
         /// The area under the ROC curve: how often a row of a class has a higher probability of it than a row of another,
-        /// ties counting half; the mean over classes where there are more than two. None where a class has no row.
+        /// ties counting half; the mean over classes where there are more than two. None where a class has no row, or the model
+        /// gives no probabilities.
         #[serde(skip_serializing_if = "Option::is_none")]
         roc_auc: Option<f64>,
         /// Rows by true class (outer) and predicted class (inner).
@@ -49,6 +51,18 @@ impl Evaluation {
             Target::Steps(values) => forecast(predictions, values.view()),
             Target::Classes { labels, .. } => classification(predictions, labels),
         }
+    }
+
+    /// The same for a model that only decides: its answers are 1 for one class and 0 for the others, and no probabilities.
+    #[must_use]
+    pub fn without_probabilities(mut self) -> Self {
+        if let Self::Classification {
+            log_loss, roc_auc, ..
+        } = &mut self
+        {
+            (*log_loss, *roc_auc) = (None, None);
+        }
+        self
     }
 
     /// The one figure by which fits are compared, and what it is called: higher is better.
@@ -113,7 +127,7 @@ fn classification(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> Evalu
     }
     Evaluation::Classification {
         accuracy: f64::from(confusion.diag().sum()) / rows,
-        log_loss: loss / rows,
+        log_loss: Some(loss / rows),
         roc_auc: roc_auc(probabilities, labels),
         confusion: confusion.outer_iter().map(|row| row.to_vec()).collect(),
     }
@@ -216,7 +230,7 @@ mod tests {
         // Of the three pairs of an "a" (0.5 for "b") and a "b" (0.75, 0.25, 0.75) two are in order.
         assert_eq!(roc_auc, Some(2.0 / 3.0));
         let hand = -(0.5_f64.ln() + 0.75_f64.ln() + 0.25_f64.ln() + 0.75_f64.ln()) / 4.0;
-        assert!((log_loss - hand).abs() < 1e-12, "{log_loss}");
+        assert!((log_loss.unwrap() - hand).abs() < 1e-12, "{log_loss:?}");
     }
 
     #[test]
@@ -247,6 +261,9 @@ mod tests {
         let Evaluation::Classification { log_loss, .. } = evaluation else {
             panic!("classes")
         };
-        assert!(log_loss.is_finite() && log_loss > 30.0, "{log_loss}");
+        assert!(
+            log_loss.is_some_and(|loss| loss.is_finite() && loss > 30.0),
+            "{log_loss:?}"
+        );
     }
 }

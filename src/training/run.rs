@@ -116,11 +116,11 @@ impl Request {
             training.insert("class_weights".to_owned(), "balanced".into());
         }
         training.extend(report.options.clone());
-        let task = match report.metrics {
+        let task = fitted.inputs.task.unwrap_or(match report.metrics {
             Evaluation::Regression { .. } => Task::Regression,
             Evaluation::Forecast { .. } => Task::Generic,
             Evaluation::Classification { .. } => Task::Classification,
-        };
+        });
         let source = Source {
             data: self
                 .data
@@ -186,7 +186,7 @@ pub fn run(
         train_rows: parts.train,
         test_rows: parts.test,
         parameters: fitted.parameters.clone(),
-        metrics: Evaluation::of(predictions.view(), &held_out.target),
+        metrics: evaluation(&fitted, &predictions, &held_out),
         baselines: algorithm.baselines(&training, &held_out)?,
         candidates,
         epochs: curve,
@@ -261,7 +261,7 @@ impl Fitting<'_> {
             let fitted = self.fit(algorithm, &part, &mut generator, &mut Vec::new())?;
             let unseen = training.select(&test);
             let predictions = self.predict(&fitted, &unseen)?;
-            let (figure, score) = Evaluation::of(predictions.view(), &unseen.target).score();
+            let (figure, score) = evaluation(&fitted, &predictions, &unseen).score();
             name = figure;
             scores.push(score);
         }
@@ -343,6 +343,15 @@ impl Fitting<'_> {
     }
 }
 
+fn evaluation(fitted: &Fitted, predictions: &Array2<f64>, data: &Dataset) -> Evaluation {
+    let evaluation = Evaluation::of(predictions.view(), &data.target);
+    match fitted.inputs.task {
+        // A label is all there is of a class where the answer is no classification.
+        Some(Task::Generic) => evaluation.without_probabilities(),
+        _ => evaluation,
+    }
+}
+
 fn json_list(names: &[String]) -> String {
     serde_json::json!(names).to_string()
 }
@@ -371,9 +380,9 @@ fn metrics(evaluation: &Evaluation, baselines: &[Baseline]) -> toml::Table {
         } => {
             let mut metrics = table([
                 ("accuracy", rounded(*accuracy)),
-                ("log_loss", rounded(*log_loss)),
                 ("confusion", confusion.clone().into()),
             ]);
+            metrics.extend(log_loss.map(|loss| ("log_loss".to_owned(), rounded(loss))));
             metrics.extend(roc_auc.map(|area| ("roc_auc".to_owned(), rounded(area))));
             metrics
         }
@@ -444,7 +453,7 @@ mod tests {
     }
 
     fn least_squares(ridge: f64) -> Box<dyn Algorithm> {
-        Box::new(LinearRegression { ridge })
+        Box::new(LinearRegression { ridge, lasso: 0.0 })
     }
 
     fn maximum_likelihood(l2: f64) -> Box<dyn Algorithm> {

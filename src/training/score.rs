@@ -10,12 +10,13 @@ use super::dataset::{Column, Dataset, Values};
 use crate::engine::{self, EngineError, LoadOptions};
 use crate::model::engine_choice::EngineChoice;
 use crate::model::signature::{Signature, TensorSpec};
-use crate::model::tensor::{self, Tensor};
+use crate::model::tensor::{self, Datatype, Tensor};
 
 /// Rows that are run together.
 const ROWS_AT_ONCE: usize = 64;
 
-/// Runs the rows of `data` through the graph at `path`: n × 1 numbers, n × steps or n × classes.
+/// Runs the rows of `data` through the graph at `path`: n × 1 numbers, n × steps or n × classes. Of a graph that puts out
+/// nothing but labels, n × classes as well: 1 for the label and 0 for the others.
 pub(super) fn predict(path: &Path, data: &Dataset) -> Result<Array2<f64>, TrainingError> {
     let options = LoadOptions {
         max_batch_size: ROWS_AT_ONCE,
@@ -35,8 +36,9 @@ pub(super) fn predict(path: &Path, data: &Dataset) -> Result<Array2<f64>, Traini
             .collect();
         let outputs = engine.run(part)?;
         let answer = answer(&signature, &outputs)?;
-        width = answer.row_len();
-        values.extend(numbers(answer)?);
+        let numbers = numbers(answer, data.target.class_names())?;
+        width = numbers.len() / count;
+        values.extend(numbers);
     }
     Array2::from_shape_vec((data.rows(), width), values)
         .map_err(|_| unexpected("another number of values than rows"))
@@ -73,21 +75,31 @@ fn alone(column: &Column) -> Result<Tensor, TrainingError> {
     Ok(Tensor::new(vec![values.len(), 1], values).map_err(EngineError::from)?)
 }
 
-/// The output that holds the numbers or the probabilities; a classifier's label may stand beside it.
+/// The output that holds the numbers or the probabilities; a classifier's label may stand beside it, or alone.
 fn answer<'a>(signature: &Signature, outputs: &'a [Tensor]) -> Result<&'a Tensor, TrainingError> {
     let position = signature
         .outputs
         .iter()
         .position(|output| output.datatype.is_float());
+    let is_label = |output: &TensorSpec| output.datatype == Datatype::Text;
     position
+        .or_else(|| signature.outputs.iter().position(is_label))
         .and_then(|position| outputs.get(position))
-        .ok_or_else(|| unexpected("no output of numbers"))
+        .ok_or_else(|| unexpected("no output of numbers or labels"))
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>, TrainingError> {
+fn numbers(tensor: &Tensor, classes: &[String]) -> Result<Vec<f64>, TrainingError> {
     match tensor.values() {
         tensor::Values::F32(values) => Ok(values.iter().copied().map(f64::from).collect()),
         tensor::Values::F64(values) => Ok(values.clone()),
+        tensor::Values::Text(labels) => {
+            let decided = labels.iter().flat_map(|label| {
+                classes
+                    .iter()
+                    .map(move |class| f64::from(u8::from(class == label)))
+            });
+            Ok(decided.collect())
+        }
         _ => Err(unexpected("an output that is not of numbers")),
     }
 }

@@ -1,17 +1,24 @@
 //! From the arguments of an algorithm to the algorithm.
 
-use crate::cli::{self, DataArgs, NetworkTask, ScheduleArgs};
+use crate::cli::{self, DataArgs, GammaChoice, KernelChoice, NetworkTask, ScheduleArgs, SvmArgs, SvmTask};
 use crate::training::algorithm::Algorithm;
 use crate::training::dataset::TargetKind;
 use crate::training::linear_regression::LinearRegression;
 use crate::training::logistic_regression::LogisticRegression;
 use crate::training::network::Schedule;
 use crate::training::neural_network::NeuralNetwork;
+use crate::training::svm::{Gamma, KernelType, SupportVectorMachine};
 
 /// What every algorithm takes, and the algorithm with its own options.
 pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algorithm>) {
     match arguments {
-        cli::Algorithm::LinearRegression(it) => (&it.data, Box::new(LinearRegression { ridge: it.ridge })),
+        cli::Algorithm::LinearRegression(it) => {
+            let options = LinearRegression {
+                ridge: it.ridge,
+                lasso: it.lasso,
+            };
+            (&it.data, Box::new(options))
+        }
         cli::Algorithm::LogisticRegression(it) => {
             let options = LogisticRegression {
                 l2: it.l2,
@@ -19,6 +26,7 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
             };
             (&it.data, Box::new(options))
         }
+        cli::Algorithm::Svm(it) => (&it.data, Box::new(svm(it))),
         cli::Algorithm::NeuralNetwork(it) => {
             let options = NeuralNetwork {
                 task: match it.task {
@@ -30,6 +38,30 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
             };
             (&it.data, Box::new(options))
         }
+    }
+}
+
+fn svm(arguments: &SvmArgs) -> SupportVectorMachine {
+    SupportVectorMachine {
+        task: match arguments.task {
+            SvmTask::Classification => TargetKind::Classes,
+            SvmTask::Regression => TargetKind::Numbers,
+        },
+        kernel: match arguments.kernel {
+            KernelChoice::Linear => KernelType::Linear,
+            KernelChoice::Rbf => KernelType::Rbf,
+            KernelChoice::Polynomial => KernelType::Polynomial,
+        },
+        c: arguments.c,
+        gamma: match arguments.gamma {
+            GammaChoice::Scale => Gamma::Scale,
+            GammaChoice::Number(gamma) => Gamma::Number(gamma),
+        },
+        degree: arguments.degree,
+        coef0: arguments.coef0,
+        epsilon: arguments.epsilon,
+        tolerance: arguments.tolerance,
+        probabilities: !arguments.no_probabilities,
     }
 }
 
