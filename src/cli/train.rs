@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::training::dataset::ImageShape;
+
 /// Arguments of `millrace train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -24,6 +26,8 @@ pub enum Algorithm {
     Svm(SvmArgs),
     /// A multi-layer perceptron, fitted by back-propagation with Adam
     NeuralNetwork(NeuralNetworkArgs),
+    /// Convolutions with max-pooling on images, and dense layers behind them
+    ConvolutionalNetwork(ConvolutionalNetworkArgs),
 }
 
 /// What every algorithm takes.
@@ -250,6 +254,37 @@ pub struct NeuralNetworkArgs {
     /// Units of the hidden layers, from the input on
     #[arg(long, value_delimiter = ',', default_value = "64,32")]
     pub hidden: Vec<usize>,
+    /// How long and how fast it learns.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+}
+
+/// Arguments of `millrace train convolutional-network`.
+#[derive(Debug, Args)]
+pub struct ConvolutionalNetworkArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// What the columns beside the target are: pixels in rows from the top, channel by channel; 28x28 for grey images, 3x32x32
+    /// for red, green and blue
+    #[arg(long, value_name = "HEIGHTxWIDTH")]
+    pub shape: ImageShape,
+    /// Channels that each convolution puts out, from the input on; behind each, height and width are halved
+    #[arg(long, value_delimiter = ',', default_value = "16,32")]
+    pub channels: Vec<usize>,
+    /// Units of the hidden dense layers behind the convolutions
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    pub hidden: Vec<usize>,
+    /// The share of what the convolutions found that is left out by chance in each step
+    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
+    pub dropout: f64,
+    /// Move each image by up to so many pixels, by chance, before it is learnt from
+    #[arg(long, default_value_t = 0, value_name = "PIXELS")]
+    pub shift: usize,
+    /// The value of the brightest pixel, so that a server can make such values of files of images; without one the largest of
+    /// the training part
+    #[arg(long, allow_negative_numbers = true)]
+    pub pixel_max: Option<f64>,
     /// How long and how fast it learns.
     #[command(flatten)]
     pub schedule: ScheduleArgs,

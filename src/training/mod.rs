@@ -16,6 +16,7 @@
 //! | [`algorithm`], [`options`] | what every algorithm has in common |
 //! | [`linear_regression`], [`logistic_regression`], [`neural_network`] | one file per algorithm: options and fit |
 //! | [`svm`] | machines of support vectors: kernels, the dual problem, probabilities |
+//! | [`convolutional_network`] | the same for images: options and fit, the net, its convolutions and pooling, the graph |
 //! | [`network`] | what all nets share: the loop over epochs, early stopping, the goal |
 //! | [`lbfgs`] | the optimiser of the likelihood |
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
@@ -25,6 +26,7 @@
 
 pub mod algorithm;
 pub mod artifact;
+pub mod convolutional_network;
 pub mod cross_validation;
 pub mod dataset;
 pub mod encoding;

@@ -119,12 +119,13 @@ fn restore_unit(goal: &Goal, layers: &mut [Dense]) {
 }
 
 /// The weights (inputs × outputs) and biases that are being fitted.
-struct Perceptron {
+pub(super) struct Perceptron {
     layers: Vec<(Var, Var)>,
 }
 
 impl Perceptron {
-    fn new(
+    /// Weights as they begin.
+    pub(super) fn new(
         inputs: usize,
         hidden: &[usize],
         outputs: usize,
@@ -143,7 +144,7 @@ impl Perceptron {
     }
 
     /// A copy of the present parameters.
-    fn layers(&self) -> candle_core::Result<Vec<Dense>> {
+    pub(super) fn layers(&self) -> candle_core::Result<Vec<Dense>> {
         self.layers
             .iter()
             .map(|(weights, bias)| {

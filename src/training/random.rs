@@ -20,7 +20,7 @@ impl Generator {
     }
 
     /// A number in `0..bound`, by the high half of a 128-bit product. The bias is below `bound` / 2⁶⁴.
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.0.next_u64()) * bound as u128;
         usize::try_from(product >> 64).expect("the high half is below `bound`, which is a usize")
     }

@@ -2,6 +2,7 @@
 
 use crate::cli::{self, DataArgs, GammaChoice, KernelChoice, NetworkTask, ScheduleArgs, SvmArgs, SvmTask};
 use crate::training::algorithm::Algorithm;
+use crate::training::convolutional_network::ConvolutionalNetwork;
 use crate::training::dataset::TargetKind;
 use crate::training::linear_regression::LinearRegression;
 use crate::training::logistic_regression::LogisticRegression;
@@ -34,6 +35,18 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
                     NetworkTask::Regression => TargetKind::Numbers,
                 },
                 hidden: it.hidden.clone(),
+                schedule: schedule(&it.schedule),
+            };
+            (&it.data, Box::new(options))
+        }
+        cli::Algorithm::ConvolutionalNetwork(it) => {
+            let options = ConvolutionalNetwork {
+                shape: it.shape,
+                channels: it.channels.clone(),
+                hidden: it.hidden.clone(),
+                dropout: it.dropout,
+                shift: it.shift,
+                pixel_max: it.pixel_max,
                 schedule: schedule(&it.schedule),
             };
             (&it.data, Box::new(options))

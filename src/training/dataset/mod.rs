@@ -3,6 +3,7 @@
 mod columns;
 mod csv_file;
 mod error;
+mod image_shape;
 mod parquet_file;
 mod table;
 mod target;
@@ -14,6 +15,7 @@ use ndarray::{Array1, Array2};
 
 pub use self::columns::{Missing, Roles};
 pub use self::error::{DatasetError, few};
+pub use self::image_shape::ImageShape;
 pub use self::table::{Cell, Place, Table};
 pub use self::target::{Target, TargetKind};
 
