@@ -73,10 +73,12 @@ fn encode(criterion: &mut Criterion) {
             predictions: Some(Nested {
                 shape: &one,
                 values: Listed::Names(&names),
+                places: None,
             }),
             probabilities: Some(Nested {
                 shape: &two,
                 values: Listed::Values(Slice::F32(&probabilities)),
+                places: None,
             }),
             classes: Some(&classes),
             outputs: None,
@@ -118,7 +120,7 @@ fn engines(criterion: &mut Criterion) {
             },
         )
         .expect("the shipped models load");
-        graph.warm_up().expect("the shipped models run");
+        graph.warm_up(&[]).expect("the shipped models run");
         let mut engine = graph.engine();
         for count in [1, 32] {
             let input = rows(count, width);

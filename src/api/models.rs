@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::model::preprocessing::text::TextInput;
 use crate::model::signature::TensorSpec;
 
 /// The answer to `GET /models`.
@@ -118,6 +119,9 @@ pub struct ModelDetail {
     pub features: Vec<String>,
     /// Names of the classes, in the order of the probabilities; empty where there are none.
     pub classes: Vec<String>,
+    /// How its rows of texts become tokens; none where they are no texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextInput>,
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

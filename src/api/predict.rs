@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::{SerializeSeq, Serializer};
@@ -123,6 +124,9 @@ pub struct Nested<'a> {
     pub shape: &'a [usize],
     /// Its values in row-major order, as many as the shape asks for.
     pub values: Listed<'a>,
+    /// For each row the part of its first axis that is written; none: all of it. Where a row does not have so many, all of it
+    /// is as well.
+    pub places: Option<&'a [Range<usize>]>,
 }
 
 /// What stands in a tensor that is written.
@@ -137,24 +141,37 @@ pub enum Listed<'a> {
 impl Serialize for Nested<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let values = match self.values {
-            Listed::Names(names) => return nest(self.shape, names).serialize(serializer),
+            Listed::Names(names) => return self.nest(names).serialize(serializer),
             Listed::Values(values) => values,
         };
         match values {
-            Slice::Bool(values) => nest(self.shape, values).serialize(serializer),
-            Slice::U8(values) => nest(self.shape, values).serialize(serializer),
-            Slice::U16(values) => nest(self.shape, values).serialize(serializer),
-            Slice::U32(values) => nest(self.shape, values).serialize(serializer),
-            Slice::U64(values) => nest(self.shape, values).serialize(serializer),
-            Slice::I8(values) => nest(self.shape, values).serialize(serializer),
-            Slice::I16(values) => nest(self.shape, values).serialize(serializer),
-            Slice::I32(values) => nest(self.shape, values).serialize(serializer),
-            Slice::I64(values) => nest(self.shape, values).serialize(serializer),
-            Slice::F32(values) => nest(self.shape, values).serialize(serializer),
-            Slice::F64(values) => nest(self.shape, values).serialize(serializer),
-            Slice::Text(values) => nest(self.shape, values).serialize(serializer),
-            Slice::F16(values) => nest(self.shape, &singles(values)).serialize(serializer),
-            Slice::BF16(values) => nest(self.shape, &singles(values)).serialize(serializer),
+            Slice::Bool(values) => self.nest(values).serialize(serializer),
+            Slice::U8(values) => self.nest(values).serialize(serializer),
+            Slice::U16(values) => self.nest(values).serialize(serializer),
+            Slice::U32(values) => self.nest(values).serialize(serializer),
+            Slice::U64(values) => self.nest(values).serialize(serializer),
+            Slice::I8(values) => self.nest(values).serialize(serializer),
+            Slice::I16(values) => self.nest(values).serialize(serializer),
+            Slice::I32(values) => self.nest(values).serialize(serializer),
+            Slice::I64(values) => self.nest(values).serialize(serializer),
+            Slice::F32(values) => self.nest(values).serialize(serializer),
+            Slice::F64(values) => self.nest(values).serialize(serializer),
+            Slice::Text(values) => self.nest(values).serialize(serializer),
+            Slice::F16(values) => self.nest(&singles(values)).serialize(serializer),
+            Slice::BF16(values) => self.nest(&singles(values)).serialize(serializer),
+        }
+    }
+}
+
+impl<'a> Nested<'a> {
+    const fn nest<'v, T>(&self, values: &'v [T]) -> Nest<'v, T>
+    where
+        'a: 'v,
+    {
+        Nest {
+            shape: self.shape,
+            values,
+            places: self.places,
         }
     }
 }
@@ -167,10 +184,26 @@ fn singles<T: Copy + Into<f32>>(halves: &[T]) -> Vec<f32> {
 struct Nest<'a, T> {
     shape: &'a [usize],
     values: &'a [T],
+    places: Option<&'a [Range<usize>]>,
 }
 
 const fn nest<'a, T>(shape: &'a [usize], values: &'a [T]) -> Nest<'a, T> {
-    Nest { shape, values }
+    Nest {
+        shape,
+        values,
+        places: None,
+    }
+}
+
+/// The part of a row that is written: its shape, and its values.
+fn part_of<'v, T>(shape: &[usize], values: &'v [T], place: &Range<usize>) -> (Vec<usize>, &'v [T]) {
+    let mut shape = shape.to_vec();
+    let Some(length) = shape.first_mut().filter(|length| place.end <= **length) else {
+        return (shape, values);
+    };
+    let width = values.len().checked_div(*length).unwrap_or(0);
+    *length = place.len();
+    (shape, &values[place.start * width..place.end * width])
 }
 
 impl<T: Serialize> Serialize for Nest<'_, T> {
@@ -183,7 +216,13 @@ impl<T: Serialize> Serialize for Nest<'_, T> {
                 let mut list = serializer.serialize_seq(Some(*count))?;
                 for position in 0..*count {
                     let values = &self.values[position * length..(position + 1) * length];
-                    list.serialize_element(&nest(inner, values))?;
+                    match self.places.and_then(|places| places.get(position)) {
+                        None => list.serialize_element(&nest(inner, values))?,
+                        Some(place) => {
+                            let (shape, values) = part_of(inner, values, place);
+                            list.serialize_element(&nest(&shape, values))?;
+                        }
+                    }
                 }
                 list.end()
             }
@@ -286,11 +325,29 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_different_length_are_written_without_what_fills_them_up() {
+        let write = |shape: &[usize], places: &[Range<usize>]| {
+            let values: Vec<i64> = (0..shape.iter().product::<usize>() as i64).collect();
+            let nested = Nested {
+                shape,
+                values: Listed::Values(Slice::I64(&values)),
+                places: Some(places),
+            };
+            serde_json::to_string(&nested).unwrap()
+        };
+        assert_eq!(write(&[2, 3], &[0..2, 1..3]), "[[0,1],[4,5]]");
+        assert_eq!(write(&[2, 2, 2], &[0..1, 0..2]), "[[[0,1]],[[4,5],[6,7]]]");
+        assert_eq!(write(&[2, 2], &[0..3, 0..1]), "[[0,1],[2]]");
+        assert_eq!(write(&[2], &[0..1, 0..1]), "[0,1]");
+    }
+
+    #[test]
     fn tensors_are_written_as_nested_lists() {
         let write = |shape: &[usize], values: &[f32]| {
             serde_json::to_string(&Nested {
                 shape,
                 values: Listed::Values(Slice::F32(values)),
+                places: None,
             })
             .unwrap()
         };
@@ -306,6 +363,7 @@ mod tests {
         let halves = Nested {
             shape: &[2],
             values: Listed::Values(Slice::F16(&halves)),
+            places: None,
         };
         assert_eq!(serde_json::to_string(&halves).unwrap(), "[0.5,-65504.0]");
     }

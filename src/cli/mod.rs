@@ -178,6 +178,9 @@ pub enum ArrivalPattern {
 pub struct TrialArgs {
     /// The graph
     pub graph: PathBuf,
+    /// The folder of its version, with what stands beside it
+    #[arg(long)]
+    pub folder: PathBuf,
     /// How to load it, as JSON
     #[arg(long)]
     pub options: String,

@@ -1,4 +1,4 @@
-//! `millrace trial`: loads one graph within bounds of memory and time, and says whether it can be served. Workers start
+//! `millrace trial`: loads one version within bounds of memory and time, and says whether it can be served. Workers start
 //! it for every file before they load it themselves.
 
 use std::process;
@@ -9,15 +9,13 @@ use rlimit::Resource;
 
 use super::Failure;
 use crate::cli::TrialArgs;
-use crate::engine;
-use crate::worker::trial::OUT_OF_TIME;
+use crate::worker::trial::{OUT_OF_TIME, try_here};
 
 pub(super) fn run(arguments: &TrialArgs) -> Result<(), Failure> {
     let options = serde_json::from_str(&arguments.options).map_err(Failure::usage)?;
     let timeout = Duration::from_millis(arguments.timeout_ms);
     bound(arguments.max_memory, timeout).map_err(Failure::failed)?;
-    let graph = engine::load(&arguments.graph, &options).map_err(Failure::failed)?;
-    engine::contain_panics(|| graph.warm_up()).map_err(Failure::failed)
+    try_here(&arguments.graph, &arguments.folder, &options).map_err(Failure::failed)
 }
 
 /// Bounds what this process can take from now on.

@@ -45,8 +45,9 @@ pub trait Graph: Send + Sync {
         &[]
     }
 
-    /// Prepares for the batches that will come, so that no request pays for it.
-    fn warm_up(&self) -> Result<(), EngineError>;
+    /// Prepares for the batches that will come, so that no request pays for it. `lengths` are those that the free axes of a
+    /// row will have; without any, nothing is known of these.
+    fn warm_up(&self, lengths: &[usize]) -> Result<(), EngineError>;
 
     /// An engine for one thread.
     fn engine(self: Arc<Self>) -> Box<dyn Engine>;
@@ -174,7 +175,7 @@ fn load_with_any(
         if let Some(doubt) = graph.take_doubt() {
             return Err(doubt);
         }
-        graph.warm_up()?;
+        graph.warm_up(&[])?;
         let graph: Arc<dyn Graph> = Arc::new(graph);
         Ok(graph)
     });

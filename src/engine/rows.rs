@@ -15,12 +15,15 @@ pub(super) enum Padding {
     None,
     /// It is filled up to a power of two, or to this most that ever runs together.
     PowersOfTwo(usize),
+    /// It runs in pieces of so many rows, and of fewer where so many are not left: for graphs whose rows take so long that
+    /// one row more than there are costs more than another run.
+    Pieces(&'static [usize]),
 }
 
 impl Padding {
     fn size(self, rows: usize) -> usize {
         match self {
-            Self::None => rows,
+            Self::None | Self::Pieces(_) => rows,
             Self::PowersOfTwo(max_batch_size) => bucket(rows, max_batch_size),
         }
     }
@@ -29,6 +32,12 @@ impl Padding {
 /// Rows that a batch of `rows` is padded to, if never more than `max_batch_size` rows run together.
 fn bucket(rows: usize, max_batch_size: usize) -> usize {
     rows.next_power_of_two().min(max_batch_size.max(rows))
+}
+
+/// The largest of `sizes`, the first of which is 1, that is not more than `left`.
+fn piece(sizes: &[usize], left: usize) -> usize {
+    let fitting = sizes.iter().copied().filter(|&size| size <= left);
+    fitting.max().unwrap_or(1)
 }
 
 /// Every bucket up to `max_batch_size`.
@@ -48,30 +57,47 @@ pub(super) fn run_rows(
 ) -> Result<Vec<Tensor>, EngineError> {
     let rows = inputs.first().map_or(0, Tensor::rows);
     match batch {
-        Batch::Free => run_padded(padding.size(rows), inputs, &mut run),
+        Batch::Free => match padding {
+            Padding::Pieces(sizes) => run_pieces(
+                &inputs,
+                |left| piece(sizes, left),
+                |rows| {
+                    let size = rows.first().map_or(0, Tensor::rows);
+                    run_padded(size, rows, &mut run)
+                },
+            ),
+            _ => run_padded(padding.size(rows), inputs, &mut run),
+        },
         Batch::Fixed(size) if rows <= size => run_padded(size, inputs, &mut run),
-        Batch::Fixed(size) => run_pieces(&inputs, size, |piece| run_padded(size, piece, &mut run)),
-        Batch::Absent => run_pieces(&inputs, 1, |row| {
-            let outputs = run(row.into_iter().map(Tensor::into_single).collect())?;
-            Ok(outputs.into_iter().map(Tensor::into_row).collect())
-        }),
+        Batch::Fixed(size) => run_pieces(&inputs, |_| size, |piece| run_padded(size, piece, &mut run)),
+        Batch::Absent => run_pieces(
+            &inputs,
+            |_| 1,
+            |row| {
+                let outputs = run(row.into_iter().map(Tensor::into_single).collect())?;
+                Ok(outputs.into_iter().map(Tensor::into_row).collect())
+            },
+        ),
     }
 }
 
-/// `rows` rows of zeros for each input; none where the shape of a row is not fixed.
-pub(super) fn zeros(signature: &Signature, rows: usize) -> Option<Vec<Tensor>> {
-    filled(signature, rows, Values::zeros)
+/// How many rows, and the size of their free axes where it is known.
+pub(super) type Shape = (usize, Option<usize>);
+
+/// Rows of zeros for each input; none where nobody knows the shape of a row.
+pub(super) fn zeros(signature: &Signature, shape: Shape) -> Option<Vec<Tensor>> {
+    filled(signature, shape, Values::zeros)
 }
 
 fn filled(
     signature: &Signature,
-    rows: usize,
+    (rows, free): Shape,
     values: impl Fn(Datatype, usize) -> Values,
 ) -> Option<Vec<Tensor>> {
     let tensor = |spec: &TensorSpec| {
         let mut shape = vec![rows];
         for size in signature.row_shape(spec) {
-            shape.push((*size)?);
+            shape.push(size.or(free)?);
         }
         let values = values(spec.datatype, shape.iter().product());
         Tensor::new(shape, values).ok()
@@ -105,14 +131,17 @@ fn run_padded(
 
 fn run_pieces(
     inputs: &[Tensor],
-    size: usize,
+    size_for: impl Fn(usize) -> usize,
     mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
 ) -> Result<Vec<Tensor>, EngineError> {
     let rows = inputs.first().map_or(0, Tensor::rows);
     let mut whole: Vec<Tensor> = Vec::new();
-    for start in (0..rows).step_by(size) {
+    let mut start = 0;
+    while start < rows {
+        let size = size_for(rows - start).max(1);
         let piece = inputs.iter().map(|input| input.slice_rows(start, size)).collect();
         let outputs = run(piece)?;
+        start += size;
         if whole.is_empty() {
             whole = outputs;
             continue;
@@ -124,20 +153,20 @@ fn run_pieces(
     Ok(whole)
 }
 
-/// Runs `rows` rows of zeros and, where the graph cannot run those, ones: zeros may be what it divides by, and an empty
+/// Runs rows of zeros and, where the graph cannot run those, ones: zeros may be what it divides by, and an empty
 /// text no number. That an operator refuses such values says nothing against the graph.
 pub(super) fn try_out(
     signature: &Signature,
-    rows: usize,
+    shape: Shape,
     mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
 ) -> Result<(), EngineError> {
-    let Some(zeros) = zeros(signature, rows) else {
+    let Some(zeros) = zeros(signature, shape) else {
         return Ok(());
     };
     match contain_panics(|| run(zeros)) {
         Ok(_) | Err(EngineError::RefusedValues(_)) => Ok(()),
         Err(error) => {
-            let ones = filled(signature, rows, Values::ones).ok_or(error)?;
+            let ones = filled(signature, shape, Values::ones).ok_or(error)?;
             run(ones).map(|_| ())
         }
     }
@@ -190,7 +219,11 @@ mod tests {
     }
 
     fn any_padding() -> impl Strategy<Value = Padding> {
-        prop_oneof![Just(Padding::None), (1_usize..40).prop_map(Padding::PowersOfTwo)]
+        prop_oneof![
+            Just(Padding::None),
+            (1_usize..40).prop_map(Padding::PowersOfTwo),
+            Just(Padding::Pieces(&[1, 4, 16]))
+        ]
     }
 
     proptest! {
@@ -199,6 +232,10 @@ mod tests {
             let input = column((0..rows).map(|row| row as i64));
             let run = |inputs: Vec<Tensor>| {
                 let expected: Vec<usize> = match batch {
+                    Batch::Free if matches!(padding, Padding::Pieces(_)) => {
+                        assert!([1, 4, 16].contains(&inputs[0].rows()));
+                        inputs[0].shape().to_vec()
+                    }
                     Batch::Free => vec![padding.size(rows)],
                     Batch::Fixed(size) => vec![size],
                     Batch::Absent => vec![],

@@ -102,6 +102,8 @@ pub struct Artifact {
     pub graph_path: PathBuf,
     /// What `model.toml` says; empty where there is none.
     pub metadata: Metadata,
+    /// Where the tokenizer of its texts lies; none where its rows are no texts.
+    pub tokenizer_path: Option<PathBuf>,
 }
 
 impl Artifact {
@@ -123,7 +125,12 @@ impl Artifact {
                 });
             }
         };
-        Ok(Self { graph_path, metadata })
+        let tokenizer_path = folder.join(TOKENIZER_FILE);
+        Ok(Self {
+            graph_path,
+            metadata,
+            tokenizer_path: tokenizer_path.is_file().then_some(tokenizer_path),
+        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! How a model's rows and answers are understood: the graph's signature and `model.toml` read together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::artifact::{Metadata, Task};
 use super::dictionary::Dictionary;
+use super::preprocessing::text::TextRows;
 use super::signature::{Signature, TensorSpec};
 use super::tensor::Datatype;
 
@@ -18,6 +20,8 @@ pub struct Schema {
     pub answer: Answer,
     /// For each input, how its rows are written as objects where they are.
     dictionaries: Vec<Option<Dictionary>>,
+    /// How texts become its inputs, where they do. Rows may still be written as the graph takes them.
+    pub text: Option<Arc<TextRows>>,
 }
 
 /// How a row is written.
@@ -105,6 +109,7 @@ impl Schema {
         let answer = answer(&signature, metadata)?;
         Ok(Self {
             dictionaries: vec![None; signature.inputs.len()],
+            text: None,
             signature,
             layout,
             answer,
@@ -127,6 +132,13 @@ impl Schema {
             self.layout = Layout::Single;
         }
         Ok(self)
+    }
+
+    /// The same, with texts that become the graph's inputs.
+    #[must_use]
+    pub fn with_text(mut self, text: Option<TextRows>) -> Self {
+        self.text = text.map(Arc::new);
+        self
     }
 
     /// How the rows of the input at this position are written as objects; none where they are not.

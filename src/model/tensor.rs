@@ -1,6 +1,7 @@
 //! Tensors as they travel between requests and engines: a shape, and values in row-major order.
 
 use std::fmt;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
@@ -428,6 +429,24 @@ impl Tensor {
         }
     }
 
+    /// A copy with this part of the first axis of each row; all of it where rows have no axis, or one that is shorter.
+    #[must_use]
+    pub fn slice_places(&self, part: Range<usize>) -> Self {
+        let Some(&size) = self.row_shape().first().filter(|size| part.end <= **size) else {
+            return self.clone();
+        };
+        let width = self.row_len().checked_div(size).unwrap_or(0);
+        let mut values = Values::with_capacity(self.datatype(), self.rows() * part.len() * width);
+        with_both!(&self.values, &mut values, (all, kept) => {
+            for row in all.chunks_exact((size * width).max(1)) {
+                kept.extend_from_slice(&row[part.start * width..part.end * width]);
+            }
+        }, else unreachable!("both have one datatype"));
+        let mut shape = self.shape.clone();
+        shape[1] = part.len();
+        Self { shape, values }
+    }
+
     /// Adds the rows of `other` below its own.
     pub fn append(&mut self, other: Self) -> Result<(), TensorError> {
         if !self.fits(&other) || self.shape.is_empty() {
@@ -586,5 +605,14 @@ mod tests {
             padded.resize_rows(rows);
             prop_assert_eq!(padded, matrix(rows, 3));
         }
+    }
+
+    #[test]
+    fn a_part_of_each_row_is_sliced_along_its_first_axis() {
+        let tensor = Tensor::new(vec![2, 3, 2], Values::I64((0..12).collect())).unwrap();
+        let part = tensor.slice_places(1..3);
+        assert_eq!(part.shape(), [2, 2, 2]);
+        assert_eq!(part.values(), &Values::I64(vec![2, 3, 4, 5, 8, 9, 10, 11]));
+        assert_eq!(tensor.slice_places(0..4), tensor, "there are only three");
     }
 }

@@ -1,6 +1,7 @@
 //! From a model's outputs to the body of the answer.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::served::Served;
 use crate::api::error::{ApiError, ErrorCode};
@@ -8,8 +9,13 @@ use crate::api::predict::{Listed, Nested, Outputs, PredictResponse};
 use crate::model::schema::Answer;
 use crate::model::tensor::{Slice, Tensor, Values};
 
-/// Writes `outputs`, one row for each row of the request, as the JSON body of the answer.
-pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiError> {
+/// Writes `outputs`, one row for each row of the request, as the JSON body of the answer. Where the rows were texts, `places`
+/// says for each where its tokens stand: what an output says of the places that were filled up is left out.
+pub(super) fn write(
+    served: &Served,
+    outputs: &[Tensor],
+    places: Option<&[Range<usize>]>,
+) -> Result<Vec<u8>, ApiError> {
     let schema = &served.schema;
     check_finite(served, outputs)?;
     let mut response = PredictResponse {
@@ -45,6 +51,7 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
                 response.predictions = Some(Nested {
                     shape: &rows,
                     values: Listed::Values(Slice::I64(&indices)),
+                    places: None,
                 });
             } else {
                 names = largest(&outputs[*probabilities])
@@ -53,13 +60,29 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
                 response.predictions = Some(Nested {
                     shape: &rows,
                     values: Listed::Names(&names),
+                    places: None,
                 });
             }
         }
-        (Answer::Generic, [output]) => response.predictions = Some(nested(output)),
+        (Answer::Generic, [output]) => {
+            let places = places.filter(|_| served.has_token_axis(0));
+            response.predictions = Some(Nested {
+                places,
+                ..nested(output)
+            });
+        }
         (Answer::Generic, _) => {
-            let named = schema.signature.outputs.iter().zip(outputs);
-            let named = named.map(|(spec, output)| (spec.name.as_str(), nested(output)));
+            let named = schema.signature.outputs.iter().zip(outputs).enumerate();
+            let named = named.map(|(position, (spec, output))| {
+                let places = places.filter(|_| served.has_token_axis(position));
+                (
+                    spec.name.as_str(),
+                    Nested {
+                        places,
+                        ..nested(output)
+                    },
+                )
+            });
             response.outputs = Some(Outputs(named.collect()));
         }
     }
@@ -89,6 +112,7 @@ fn column<'a>(rows: &'a [usize; 1], output: &'a Tensor) -> Nested<'a> {
     Nested {
         shape: rows,
         values: Listed::Values(output.values().as_slice()),
+        places: None,
     }
 }
 
@@ -96,6 +120,7 @@ fn nested(output: &Tensor) -> Nested<'_> {
     Nested {
         shape: output.shape(),
         values: Listed::Values(output.values().as_slice()),
+        places: None,
     }
 }
 

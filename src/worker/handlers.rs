@@ -162,6 +162,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
         outputs: Vec::new(),
         features: Vec::new(),
         classes: Vec::new(),
+        text: None,
         description: None,
         metrics: None,
     };
@@ -174,6 +175,7 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
     detail.outputs = signature.outputs.iter().map(tensor).collect();
     detail.features = served.schema.features();
     detail.classes = served.schema.classes().to_vec();
+    detail.text = served.schema.text.as_ref().map(|text| text.settings());
     detail.description = served.metadata.description.clone();
     if !served.metadata.metrics.is_empty() {
         let text = serde_json::to_string(&served.metadata.metrics).ok();

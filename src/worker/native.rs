@@ -1,5 +1,7 @@
 //! The native dialect: rows in, predictions out.
 
+use std::ops::Range;
+
 use axum::http::HeaderMap;
 use axum::response::Response;
 
@@ -11,31 +13,37 @@ use crate::api::error::ApiError;
 use crate::api::predict::PredictRequest;
 use crate::http::body::require_json;
 use crate::http::reply::json_bytes;
+use crate::model::preprocessing::text::Tokenized;
 use crate::model::tensor::Tensor;
 
 /// `POST /predict` and its like.
 pub(super) struct Native;
 
 impl Dialect for Native {
-    type Wish = ();
+    /// Where in a row of an answer the tokens of its text are, where the rows are texts.
+    type Wish = Option<Vec<Range<usize>>>;
 
     fn check(headers: &HeaderMap) -> Result<(), ApiError> {
         require_json(headers)
     }
 
-    fn decode(_: &HeaderMap, body: &[u8], finder: Finder<'_>) -> Result<Decoded<()>, ApiError> {
+    fn decode(_: &HeaderMap, body: &[u8], finder: Finder<'_>) -> Result<Decoded<Self::Wish>, ApiError> {
         let request = PredictRequest::parse(body)?;
         let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
-        let inputs = validation::tensors_of(&request.inputs, &served.model, &served.schema)?;
+        let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
+        let (inputs, wish) = match validation::tokens_of(rows, model, schema)? {
+            Some(Tokenized { tensors, places }) => (tensors, Some(places)),
+            None => (validation::tensors_of(rows, model, schema)?, None),
+        };
         Ok(Decoded {
             served,
             inputs,
             terms: Terms::default(),
-            wish: (),
+            wish,
         })
     }
 
-    fn encode(served: &Served, (): (), outputs: Vec<Tensor>) -> Result<Response, ApiError> {
-        answer::write(served, &outputs).map(json_bytes)
+    fn encode(served: &Served, places: Self::Wish, outputs: Vec<Tensor>) -> Result<Response, ApiError> {
+        answer::write(served, &outputs, places.as_deref()).map(json_bytes)
     }
 }

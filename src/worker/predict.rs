@@ -7,7 +7,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
 use serde::Deserialize;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 
 use super::Worker;
@@ -22,6 +24,9 @@ use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
+
+/// Bytes of a body whose decoding may take milliseconds: texts become tokens there, at some 10 MB/s.
+const LARGE_BODY: usize = 16 << 10;
 
 /// What the path of a prediction names.
 #[derive(Debug, Default, Deserialize)]
@@ -160,11 +165,24 @@ async fn answer_to<D: Dialect>(
         at: Instant::now(),
         found: worker.in_flight().saturating_sub(1),
     });
-    let (mut queued, wish) = queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace)?;
+    let mut decode = || queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace);
+    let (mut queued, wish) = if body.len() > LARGE_BODY {
+        stepping_aside(&mut decode)?
+    } else {
+        decode()?
+    };
     // A large one need not be held while its request waits.
     drop(body);
     let outputs = queued.outputs().await?;
     D::encode(&queued.served, wish, outputs)
+}
+
+/// Runs what takes a while, where the runtime has other threads that can go on with all else meanwhile.
+fn stepping_aside<T>(run: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => block_in_place(run),
+        _ => run(),
+    }
 }
 
 /// A request that waits for an engine.

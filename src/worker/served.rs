@@ -1,13 +1,16 @@
 //! One model version that answers: from its files to a queue with engines behind it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{BatchingConfig, ModelConfig};
 use crate::engine::{self, EngineError, Graph, LoadOptions, contain_panics};
-use crate::model::artifact::{Artifact, ArtifactError, Metadata};
+use crate::model::artifact::{Artifact, ArtifactError, GRAPH_FILE, Metadata, TOKENIZER_FILE};
+use crate::model::preprocessing::text::{TextError, TextRows, Tokenizer, TokenizerError};
 use crate::model::schema::{Schema, SchemaError};
+use crate::model::signature::TensorSpec;
+use crate::model::tensor::{Tensor, Values};
 use crate::telemetry::worker_metrics::WorkerMetrics;
 
 use super::batching::Batcher;
@@ -22,6 +25,8 @@ pub(crate) struct Served {
     pub(crate) version: String,
     /// How rows and answers are understood.
     pub(crate) schema: Schema,
+    /// For each output, whether a row of it has a value, or more, for each token of a text.
+    token_axes: Vec<bool>,
     /// The engine that runs it.
     pub(crate) engine: &'static str,
     /// What `model.toml` says.
@@ -35,14 +40,18 @@ pub(crate) struct Served {
 pub(crate) enum LoadError {
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    #[error("model.onnx is a link that leads out of the repository")]
-    Outside,
+    #[error("{0} is a link that leads out of the repository")]
+    Outside(&'static str),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Trial(#[from] TrialError),
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Text(#[from] TextError),
     #[error("its files changed while they were read")]
     Changed,
     #[error("its engine threads could not be started: {0}")]
@@ -53,10 +62,16 @@ pub(crate) enum LoadError {
 pub(crate) struct Prepared {
     graph: Arc<dyn Graph>,
     schema: Schema,
+    token_axes: Vec<bool>,
     metadata: Metadata,
 }
 
 impl Served {
+    /// Whether a row of this output has a value, or more, for each token of a text.
+    pub(crate) fn has_token_axis(&self, output: usize) -> bool {
+        self.token_axes.get(output).copied().unwrap_or(false)
+    }
+
     /// Reads, understands and warms up the version in `folder` of the repository at `root`.
     pub(super) fn prepare(
         root: &Path,
@@ -65,26 +80,119 @@ impl Served {
         trial: &Trial,
     ) -> Result<Prepared, LoadError> {
         let artifact = Artifact::read(folder)?;
-        let graph_path = artifact.graph_path.canonicalize().map_err(EngineError::from)?;
-        if !graph_path.starts_with(root) {
-            return Err(LoadError::Outside);
-        }
+        let graph_path = inside(root, &artifact.graph_path, GRAPH_FILE)?;
+        let tokenizer_path = artifact.tokenizer_path.as_deref();
+        let tokenizer_path = tokenizer_path
+            .map(|path| inside(root, path, TOKENIZER_FILE))
+            .transpose()?;
         let options = LoadOptions {
             max_batch_size: config.batching.max_batch_size,
             engine: config.engine.clone(),
         };
-        trial.pass(&graph_path, &options)?;
-        let graph = engine::load(&graph_path, &options)?;
-        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?
+        trial.pass(&graph_path, folder, &options)?;
+        let read = Read {
+            graph_path: &graph_path,
+            tokenizer: tokenizer_path.as_deref().map(Tokenizer::read).transpose()?,
+            metadata: artifact.metadata,
+        };
+        read.prepare(&options)
+    }
+}
+
+/// Where a file of a version really lies, if that is in the repository.
+fn inside(root: &Path, path: &Path, file: &'static str) -> Result<PathBuf, LoadError> {
+    let path = path.canonicalize().map_err(EngineError::from)?;
+    if path.starts_with(root) {
+        Ok(path)
+    } else {
+        Err(LoadError::Outside(file))
+    }
+}
+
+/// Tries the version in `folder` with its graph at `graph_path`, in a process in which that does no harm.
+pub(crate) fn try_out(graph_path: &Path, folder: &Path, options: &LoadOptions) -> Result<(), LoadError> {
+    let artifact = Artifact::read(folder)?;
+    let tokenizer = artifact
+        .tokenizer_path
+        .as_deref()
+        .map(Tokenizer::read)
+        .transpose()?;
+    if let Some(tokenizer) = &tokenizer {
+        tokenizer.try_out()?;
+    }
+    let read = Read {
+        graph_path,
+        tokenizer,
+        metadata: artifact.metadata,
+    };
+    read.prepare(options).map(|_| ())
+}
+
+/// The files of a version that were read, all but its graph.
+struct Read<'a> {
+    graph_path: &'a Path,
+    tokenizer: Option<Tokenizer>,
+    metadata: Metadata,
+}
+
+impl Read<'_> {
+    fn prepare(self, options: &LoadOptions) -> Result<Prepared, LoadError> {
+        let Self {
+            graph_path,
+            tokenizer,
+            metadata,
+        } = self;
+        let graph = engine::load(graph_path, options)?;
+        let signature = graph.signature();
+        let text = match (tokenizer, &metadata.text) {
+            (None, Some(_)) => return Err(TextError::NoTokenizer.into()),
+            (None, None) => None,
+            (Some(tokenizer), said) => Some(TextRows::new(
+                tokenizer,
+                &said.clone().unwrap_or_default(),
+                signature,
+            )?),
+        };
+        let schema = Schema::new(signature.clone(), &metadata)?
             .or_classes(graph.classes())
-            .with_dictionaries(graph.dictionaries())?;
-        contain_panics(|| graph.warm_up())?;
+            .with_dictionaries(graph.dictionaries())?
+            .with_text(text);
+        let lengths = schema.text.as_ref().map_or(&[][..], |text| text.lengths());
+        contain_panics(|| graph.warm_up(lengths))?;
         Ok(Prepared {
+            token_axes: token_axes(&graph, lengths),
             graph,
             schema,
-            metadata: artifact.metadata,
+            metadata,
         })
     }
+}
+
+/// For each output, whether a row of it is as long as the texts are. What the graph declares does not always say so, and a
+/// row of as many other numbers must not be taken for one: so it is tried with two lengths, the first of which texts have.
+fn token_axes(graph: &Arc<dyn Graph>, lengths: &[usize]) -> Vec<bool> {
+    let signature = graph.signature();
+    let is_free = |spec: &TensorSpec| matches!(signature.row_shape(spec), [None, ..]);
+    let Some(&length) = lengths.first() else {
+        return Vec::new();
+    };
+    if !signature.inputs.iter().all(is_free) || !signature.outputs.iter().any(is_free) {
+        return Vec::new();
+    }
+    let other = lengths.get(1).copied().unwrap_or(length + 1);
+    let mut engine = Arc::clone(graph).engine();
+    let mut sizes = |length: usize| {
+        let ones = |spec: &TensorSpec| Tensor::new(vec![1, length], Values::ones(spec.datatype, length));
+        let inputs = signature.inputs.iter().map(ones).collect::<Result<_, _>>()?;
+        let outputs = contain_panics(|| engine.run(inputs))?;
+        let size = |output: &Tensor| output.row_shape().first().copied();
+        Ok::<_, EngineError>(outputs.iter().map(size).collect::<Vec<_>>())
+    };
+    let (Ok(first), Ok(second)) = (sizes(length), sizes(other)) else {
+        return Vec::new();
+    };
+    let follows = |(first, second)| first == Some(length) && second == Some(other);
+    first.into_iter().zip(second).map(follows).collect()
 }
 
 impl Prepared {
@@ -106,6 +214,7 @@ impl Prepared {
             model: Arc::clone(model),
             version,
             schema: self.schema,
+            token_axes: self.token_axes,
             engine: self.graph.engine_name(),
             metadata: self.metadata,
             batcher,

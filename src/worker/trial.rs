@@ -11,6 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use bytesize::ByteSize;
 
+use super::served;
 use crate::config::LoadingConfig;
 use crate::engine::LoadOptions;
 
@@ -21,7 +22,7 @@ const SIGXCPU: i32 = 24;
 /// The longest reason that is taken over from a trial.
 const MAX_REASON: usize = 1000;
 
-/// Tries graphs.
+/// Tries versions.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// This program: it knows the command `trial`.
@@ -29,7 +30,7 @@ pub struct Trial {
     limits: LoadingConfig,
 }
 
-/// Why a graph did not pass its trial.
+/// Why a version did not pass its trial.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// No process could be started for it.
@@ -61,14 +62,16 @@ impl Trial {
         Self { program, limits }
     }
 
-    /// Loads and warms up the graph at `path` in another process.
-    pub fn pass(&self, path: &Path, options: &LoadOptions) -> Result<(), TrialError> {
+    /// Loads and warms up, in another process, the version in `folder` with its graph at `path`.
+    pub fn pass(&self, path: &Path, folder: &Path, options: &LoadOptions) -> Result<(), TrialError> {
         let options = serde_json::to_string(options).map_err(io::Error::from)?;
         let tried = Command::new(&self.program)
             .arg("trial")
             .args(["--max-memory", &self.limits.max_memory.to_string()])
             .args(["--timeout-ms", &self.limits.timeout.as_millis().to_string()])
             .args(["--options", &options])
+            .arg("--folder")
+            .arg(folder)
             .arg("--")
             .arg(path)
             .stdin(Stdio::null())
@@ -81,6 +84,11 @@ impl Trial {
             &self.limits,
         )
     }
+}
+
+/// What a trial does: loads and warms up the version in `folder` with its graph at `path`. Fails with the reason as text.
+pub fn try_here(path: &Path, folder: &Path, options: &LoadOptions) -> Result<(), String> {
+    served::try_out(path, folder, options).map_err(|error| error.to_string())
 }
 
 /// What the end of a trial and its last words say.

@@ -43,7 +43,7 @@ fn a_free_batch_takes_any_number_of_rows() {
     let graph = load_bytes(&graph::linear(&[1.0, 10.0], 0.5)).unwrap();
     assert_eq!(graph.signature().batch, Batch::Free);
     assert_eq!(graph.signature().outputs[0].shape, [None, Some(1)]);
-    graph.warm_up().unwrap();
+    graph.warm_up(&[]).unwrap();
     for rows in 1..=9 {
         let input = matrix(rows, 2);
         let expected: Vec<f32> = floats(&input)
@@ -121,7 +121,7 @@ fn rows_of_a_free_length_are_no_guess() {
     let graph = load_bytes(&graph::sequence_sum()).unwrap();
     assert_eq!(graph.signature().batch, Batch::Free);
     assert_eq!(graph.signature().inputs[0].shape, [None, None]);
-    graph.warm_up().unwrap();
+    graph.warm_up(&[]).unwrap();
     for length in [1, 2, 5] {
         let input = matrix(3, length);
         let expected: Vec<f32> = floats(&input)
@@ -184,7 +184,7 @@ fn without_a_second_engine_auto_means_tract() {
 #[test]
 fn a_graph_that_cannot_take_zeros_is_warmed_up_all_the_same() {
     let graph = load_bytes(&graph::whole_division()).unwrap();
-    graph.warm_up().unwrap();
+    graph.warm_up(&[]).unwrap();
     let rows = Tensor::new(vec![2, 1], Values::I64(vec![3, 4])).unwrap();
     assert_eq!(run(&graph, vec![rows])[0].values(), &Values::I64(vec![4, 3]));
 }
@@ -193,7 +193,7 @@ fn a_graph_that_cannot_take_zeros_is_warmed_up_all_the_same() {
 fn a_file_cut_off_anywhere_is_an_error_and_never_a_panic() {
     let whole = graph::linear(&[1.0, 2.0, 3.0], 4.0);
     for length in 0..whole.len() {
-        let outcome = load_bytes(&whole[..length]).and_then(|graph| graph.warm_up());
+        let outcome = load_bytes(&whole[..length]).and_then(|graph| graph.warm_up(&[]));
         assert!(outcome.is_err(), "{length} of {} bytes", whole.len());
     }
 }

@@ -37,4 +37,5 @@ mod worker_load;
 mod worker_models;
 mod worker_predict;
 mod worker_repository;
+mod worker_texts;
 mod worker_v2;

@@ -93,6 +93,7 @@ pub fn write(response: &InferResponse<'_>) -> Result<Written, serde_json::Error>
             data: size.is_none().then(|| Nested {
                 shape: count,
                 values: Listed::Values(values.as_slice()),
+                places: None,
             }),
         });
     }

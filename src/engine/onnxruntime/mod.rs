@@ -112,11 +112,13 @@ impl Graph for RuntimeGraph {
         &self.dissolved.dictionaries
     }
 
-    fn warm_up(&self) -> Result<(), EngineError> {
+    fn warm_up(&self, lengths: &[usize]) -> Result<(), EngineError> {
         let Some(mut session) = self.take_spare() else {
             return Ok(());
         };
-        try_out(&self.signature, 1, |inputs| {
+        // Sessions take any shape, so that one shows as much as all.
+        let shape = (1, lengths.first().copied());
+        try_out(&self.signature, shape, |inputs| {
             run(&mut session, &self.signature, inputs)
         })?;
         *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);

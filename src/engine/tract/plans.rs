@@ -1,6 +1,7 @@
 //! A bounded cache of optimised plans, by input shapes; the least recently used one goes first.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::prelude::TypedRunnableModel;
@@ -18,7 +19,7 @@ const MAX_PLANS: usize = 64;
 pub(super) struct Plans {
     /// Most recently used first. There are few, so that looking through them beats hashing the shapes.
     entries: Mutex<VecDeque<Entry>>,
-    capacity: usize,
+    capacity: AtomicUsize,
 }
 
 struct Entry {
@@ -42,8 +43,14 @@ impl Plans {
     fn with_capacity(capacity: usize) -> Self {
         Self {
             entries: Mutex::default(),
-            capacity,
+            capacity: AtomicUsize::new(capacity),
         }
+    }
+
+    /// Makes sure that there is room for so many plans beside the least that there is room for.
+    pub(super) fn make_room(&self, plans: usize) {
+        let capacity = (plans + MIN_PLANS).min(MAX_PLANS);
+        self.capacity.fetch_max(capacity, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self, shapes: &[&[usize]]) -> Option<Arc<Plan>> {
@@ -63,7 +70,7 @@ impl Plans {
             shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
             plan,
         });
-        entries.truncate(self.capacity);
+        entries.truncate(self.capacity.load(Ordering::Relaxed));
     }
 }
 
@@ -101,7 +108,14 @@ mod tests {
 
     #[test]
     fn a_large_graph_has_fewer_plans_but_enough_for_its_batches() {
-        assert_eq!(Plans::for_graph_of(10 << 10).capacity, MAX_PLANS);
-        assert_eq!(Plans::for_graph_of(1 << 30).capacity, MIN_PLANS);
+        let capacity = |plans: &Plans| plans.capacity.load(Ordering::Relaxed);
+        let large = Plans::for_graph_of(1 << 30);
+        assert_eq!(capacity(&Plans::for_graph_of(10 << 10)), MAX_PLANS);
+        assert_eq!(capacity(&large), MIN_PLANS);
+        large.make_room(20);
+        large.make_room(10);
+        assert_eq!(capacity(&large), 20 + MIN_PLANS);
+        large.make_room(1000);
+        assert_eq!(capacity(&large), MAX_PLANS);
     }
 }

@@ -1,6 +1,13 @@
-//! Texts: what a model's `[text]` section says of how they become tokens.
+//! Texts: what a model's `[text]` section says of how they become tokens, and how they do.
+
+mod lengths;
+mod rows;
+mod tokenizer;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::rows::{RowsProblem, TextError, TextRows, Tokenized};
+pub use self::tokenizer::{TextProblem, Texts, Tokenizer, TokenizerError, Tokens};
 
 /// The section `[text]` of `model.toml`, for models with a `tokenizer.json`. What is absent is as the tokenizer's own file
 /// says, and else as it is written at each.
@@ -38,4 +45,25 @@ pub enum Padding {
     MaxLength,
     /// Nothing: rows of one length run together, and a request has rows of one length only.
     None,
+}
+
+#[cfg(test)]
+mod fixture {
+    use serde_json::Value;
+
+    use super::Tokenizer;
+
+    const FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nets/tokenizer.json"));
+
+    /// Forty words.
+    pub(super) fn tokenizer() -> Tokenizer {
+        Tokenizer::parse(FILE.as_bytes()).unwrap()
+    }
+
+    /// The same, with another value of one member of its file.
+    pub(super) fn changed(member: &str, value: Value) -> Tokenizer {
+        let mut file: Value = serde_json::from_str(FILE).unwrap();
+        file[member] = value;
+        Tokenizer::parse(file.to_string().as_bytes()).unwrap()
+    }
 }

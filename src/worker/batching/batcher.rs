@@ -224,7 +224,7 @@ mod tests {
         fn signature(&self) -> &Signature {
             &self.signature
         }
-        fn warm_up(&self) -> Result<(), EngineError> {
+        fn warm_up(&self, _: &[usize]) -> Result<(), EngineError> {
             Ok(())
         }
         fn engine(self: Arc<Self>) -> Box<dyn Engine> {

@@ -1,5 +1,6 @@
 //! The dialect of `POST /v2/models/{model}/infer`.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -12,6 +13,7 @@ use crate::api::v2::request::{InferBody, InferRequest, Parameters, parse};
 use crate::api::v2::response::Written;
 use crate::http::body::{OCTET_STREAM, require_json_or_bytes};
 use crate::http::reply::json_bytes;
+use crate::model::preprocessing::text::Tokenized;
 use crate::model::tensor::Tensor;
 use crate::worker::batching::Priority;
 use crate::worker::dialect::{Decoded, Dialect, Terms};
@@ -25,6 +27,8 @@ pub(super) struct V2;
 pub(super) struct Wish {
     id: Option<String>,
     outputs: Vec<outputs::Chosen>,
+    /// Where in a row of an answer the tokens are, of the longest text at least, where the rows are texts.
+    places: Option<Range<usize>>,
 }
 
 impl Dialect for V2 {
@@ -52,20 +56,46 @@ impl Dialect for V2 {
         };
         let is_binary = request.parameters.binary_data_output.unwrap_or(false);
         let outputs = outputs::choose(request.outputs, is_binary, &served.model, signature)?;
-        let inputs = inputs::arrange(request.inputs, &served.model, signature)?;
+        let (inputs, places) = match inputs::tokens_of(&request.inputs, &served.model, &served.schema)? {
+            Some(Tokenized { tensors, places }) => (tensors, Some(around(&places))),
+            None => (inputs::arrange(request.inputs, &served.model, signature)?, None),
+        };
         let id = request.id;
         Ok(Decoded {
             served,
             inputs,
             terms: terms(request.parameters),
-            wish: Wish { id, outputs },
+            wish: Wish { id, outputs, places },
         })
     }
 
     fn encode(served: &Served, wish: Wish, outputs: Vec<Tensor>) -> Result<Response, ApiError> {
+        let outputs = match wish.places {
+            None => outputs,
+            Some(places) => without_filling(served, outputs, &places),
+        };
         let written = outputs::write(served, wish.id.as_deref(), &wish.outputs, outputs)?;
         Ok(respond(written))
     }
+}
+
+/// The least part of a row that all of these lie in.
+fn around(places: &[Range<usize>]) -> Range<usize> {
+    let start = places.iter().map(|place| place.start).min().unwrap_or(0);
+    start..places.iter().map(|place| place.end).max().unwrap_or(0)
+}
+
+/// A tensor has rows of one length, so that shorter texts stay filled up to the longest of their request; what all are filled
+/// up by goes.
+fn without_filling(served: &Served, outputs: Vec<Tensor>, places: &Range<usize>) -> Vec<Tensor> {
+    let cut = |(position, output): (usize, Tensor)| {
+        if served.has_token_axis(position) {
+            output.slice_places(places.clone())
+        } else {
+            output
+        }
+    };
+    outputs.into_iter().enumerate().map(cut).collect()
 }
 
 fn terms(parameters: Parameters) -> Terms {

@@ -3,9 +3,11 @@
 use crate::api::datum::shortened;
 use crate::api::error::ApiError;
 use crate::api::v2::request::{NamedTensor, parse_raw};
+use crate::model::preprocessing::text::{Texts, Tokenized};
+use crate::model::schema::Schema;
 use crate::model::signature::{Signature, TensorSpec};
-use crate::model::tensor::Tensor;
-use crate::worker::validation::MAX_ROWS;
+use crate::model::tensor::{Tensor, Values};
+use crate::worker::validation::{MAX_ROWS, tokenize};
 
 /// The tensors in the order of the signature, each with an axis of rows in front, all with the same number of them.
 pub(super) fn arrange(
@@ -41,6 +43,48 @@ pub(super) fn arrange(
     }
     check_rows(&tensors, signature)?;
     Ok(tensors)
+}
+
+/// The name of an input that brings texts in place of the inputs of a graph that takes tokens.
+const TEXT: &str = "text";
+
+/// The tokens of a request whose only input is [`TEXT`]; none where it has other inputs, or the model takes no texts. The
+/// tensor has the shape `[rows]` or `[rows, 1]`, and `[rows, 2]` for texts that are read together.
+pub(super) fn tokens_of(
+    inputs: &[NamedTensor],
+    model: &str,
+    schema: &Schema,
+) -> Result<Option<Tokenized>, ApiError> {
+    let (Some(text), [NamedTensor { name, tensor }]) = (&schema.text, inputs) else {
+        return Ok(None);
+    };
+    let is_own = |spec: &TensorSpec| spec.name == TEXT;
+    if name != TEXT || schema.signature.inputs.iter().any(is_own) {
+        return Ok(None);
+    }
+    let (Values::Text(texts), shape) = (tensor.values(), tensor.shape()) else {
+        let datatype = tensor.datatype();
+        return Err(ApiError::invalid_input(format!(
+            "inference input '{TEXT}' data-type is '{datatype}', model expects 'BYTES'"
+        )));
+    };
+    if !matches!(shape, [_] | [_, 1 | 2]) || shape[0] == 0 {
+        let shape = format!("{shape:?}");
+        return Err(ApiError::invalid_input(format!(
+            "unexpected shape for input '{TEXT}' for model '{model}': expected [-1], or [-1, 2] for pairs, got {}",
+            shortened(&shape)
+        )));
+    }
+    check_count(shape[0])?;
+    let rows: Vec<Texts<'_>> = texts.chunks_exact(tensor.row_len()).map(texts_of).collect();
+    tokenize(&rows, model, text).map(Some)
+}
+
+fn texts_of(row: &[String]) -> Texts<'_> {
+    match row {
+        [first, second] => Texts::Pair(first, second),
+        _ => Texts::One(&row[0]),
+    }
 }
 
 /// The only input of a raw request: a single row.
@@ -96,6 +140,10 @@ fn check_rows(tensors: &[Tensor], signature: &Signature) -> Result<(), ApiError>
             tensors[other].rows()
         )));
     }
+    check_count(rows)
+}
+
+fn check_count(rows: usize) -> Result<(), ApiError> {
     if rows > MAX_ROWS {
         return Err(ApiError::invalid_input(format!(
             "the inputs have {rows} rows; one request takes at most {MAX_ROWS}"
@@ -125,7 +173,7 @@ pub(super) fn names(specs: &[TensorSpec]) -> String {
 mod tests {
     use super::*;
     use crate::model::signature::Batch;
-    use crate::model::tensor::{Datatype, Values};
+    use crate::model::tensor::Datatype;
 
     fn signature(batch: Batch) -> Signature {
         let spec = |name: &str, shape: &[Option<usize>]| TensorSpec {

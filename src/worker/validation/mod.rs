@@ -7,11 +7,14 @@
 mod column;
 mod dictionary;
 mod refusal;
+mod text;
 
 use std::borrow::Cow;
 
 use self::column::{Column, is_scalar, push};
 use self::refusal::Place;
+pub(super) use self::text::tokenize;
+pub use self::text::tokens_of;
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
 use crate::model::schema::{Layout, Names, Schema};
@@ -22,15 +25,7 @@ pub const MAX_ROWS: usize = 10_000;
 
 /// The input tensors of a request, one row of each for every row of `inputs`, in order.
 pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<Vec<Tensor>, ApiError> {
-    if inputs.is_empty() {
-        return Err(ApiError::invalid_input("inputs has no rows; expected at least 1"));
-    }
-    if inputs.len() > MAX_ROWS {
-        let rows = inputs.len();
-        return Err(ApiError::invalid_input(format!(
-            "inputs has {rows} rows; one request takes at most {MAX_ROWS}"
-        )));
-    }
+    check_rows(inputs.len())?;
     let validation = Validation { model, schema };
     let columns = (0..schema.signature.inputs.len()).map(|input| Column::new(schema, input, inputs.len()));
     let mut columns: Vec<Column<'_>> = columns.collect();
@@ -41,6 +36,18 @@ pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<
         .into_iter()
         .map(|column| column.tensor(inputs.len()))
         .collect()
+}
+
+fn check_rows(rows: usize) -> Result<(), ApiError> {
+    if rows == 0 {
+        return Err(ApiError::invalid_input("inputs has no rows; expected at least 1"));
+    }
+    if rows > MAX_ROWS {
+        return Err(ApiError::invalid_input(format!(
+            "inputs has {rows} rows; one request takes at most {MAX_ROWS}"
+        )));
+    }
+    Ok(())
 }
 
 struct Validation<'a> {

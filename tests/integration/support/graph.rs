@@ -269,16 +269,20 @@ pub(crate) fn sequence_sum() -> Vec<u8> {
         .integers("axes", &[1], &[1])
         .node_with("ReduceSum", &["x", "axes"], "y", &[("keepdims", 0)])
         .output("y", FLOAT, &[-1]);
-    let axes = &mut graph.0.input[0];
+    rename_axis(&mut graph.0.input[0], 1, "S");
+    graph.bytes()
+}
+
+/// A free axis of a size of its own.
+fn rename_axis(tensor: &mut ValueInfoProto, axis: usize, name: &str) {
     if let Some(TypeProto {
         value: Some(type_proto::Value::TensorType(tensor)),
         ..
-    }) = &mut axes.r#type
+    }) = &mut tensor.r#type
         && let Some(shape) = &mut tensor.shape
     {
-        shape.dim[1].value = Some(dimension::Value::DimParam("S".into()));
+        shape.dim[axis].value = Some(dimension::Value::DimParam(name.into()));
     }
-    graph.bytes()
 }
 
 /// The sum over all rows: no axis of the output counts rows.
@@ -288,4 +292,20 @@ pub(crate) fn sum_of_everything() -> Vec<u8> {
         .node_with("ReduceSum", &["x"], "y", &[("keepdims", 0)])
         .output("y", FLOAT, &[])
         .bytes()
+}
+
+/// Two numbers for each token: its own number, and that of the one after it in the vocabulary, of which there are forty.
+pub(crate) fn tokens() -> Vec<u8> {
+    let table: Vec<f32> = (0..40_u8)
+        .flat_map(|token| [f32::from(token), f32::from(token) + 1.0])
+        .collect();
+    let mut graph = Graph::default()
+        .input("input_ids", INT64, &[-1, -1])
+        .floats("table", &[40, 2], &table)
+        .node("Gather", &["table", "input_ids"], "y")
+        .output("y", FLOAT, &[-1, -1, 2]);
+    for tensor in [&mut graph.0.input[0], &mut graph.0.output[0]] {
+        rename_axis(tensor, 1, "S");
+    }
+    graph.bytes()
 }
