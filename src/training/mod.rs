@@ -15,6 +15,7 @@
 //! | [`encoding`], [`standardise`] | columns as numbers, here and in the graph; columns of mean 0 and deviation 1 |
 //! | [`algorithm`], [`options`] | what every algorithm has in common |
 //! | [`linear_regression`], [`logistic_regression`], [`neural_network`] | one file per algorithm: options and fit |
+//! | [`text_classifier`] | texts: tokens learnt on the data, self-attention |
 //! | [`network`] | what all nets share: the loop over epochs, early stopping, the goal |
 //! | [`lbfgs`] | the optimiser of the likelihood |
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
@@ -44,6 +45,7 @@ mod run;
 mod score;
 pub mod split;
 pub mod standardise;
+pub mod text_classifier;
 
 pub use error::TrainingError;
 pub use run::{Outcome, Progress, Request, run};
