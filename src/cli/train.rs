@@ -28,6 +28,8 @@ pub enum Algorithm {
     NeuralNetwork(NeuralNetworkArgs),
     /// Convolutions with max-pooling on images, and dense layers behind them
     ConvolutionalNetwork(ConvolutionalNetworkArgs),
+    /// Tokens learnt on the data, self-attention over their embeddings, softmax
+    TextClassifier(TextClassifierArgs),
 }
 
 /// What every algorithm takes.
@@ -285,6 +287,38 @@ pub struct ConvolutionalNetworkArgs {
     /// the training part
     #[arg(long, allow_negative_numbers = true)]
     pub pixel_max: Option<f64>,
+    /// How long and how fast it learns.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+}
+
+/// Arguments of `millrace train text-classifier`.
+#[derive(Debug, Args)]
+pub struct TextClassifierArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// At most so many tokens (words and parts of words), learnt on the training part
+    #[arg(long, default_value_t = 4000)]
+    pub vocabulary: usize,
+    /// Tokens of one text at most; what is longer is cut
+    #[arg(long, default_value_t = 128)]
+    pub max_length: usize,
+    /// Values of a token's embedding
+    #[arg(long, default_value_t = 64)]
+    pub width: usize,
+    /// Heads of the attention, among which the width is divided
+    #[arg(long, default_value_t = 4)]
+    pub heads: usize,
+    /// Blocks of attention
+    #[arg(long, default_value_t = 1)]
+    pub layers: usize,
+    /// The share of units that are dropped by chance while it learns
+    #[arg(long, default_value_t = 0.3, allow_negative_numbers = true)]
+    pub dropout: f64,
+    /// The share of tokens that become unknown ones while it learns
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub token_dropout: f64,
     /// How long and how fast it learns.
     #[command(flatten)]
     pub schedule: ScheduleArgs,

@@ -49,7 +49,7 @@ pub trait Algorithm: Send + Sync {
     /// Fits on the training part.
     fn fit(&self, data: &Dataset, context: &mut Context<'_>) -> Result<Fitted, TrainingError>;
 
-    /// What simple forecasts come to on the rows held out, where comparing with them says more than the figures alone.
+    /// What simpler models come to on the rows held out, where comparing with them says more than the figures alone.
     fn baselines(&self, _training: &Dataset, _held_out: &Dataset) -> Result<Vec<Baseline>, TrainingError> {
         Ok(Vec::new())
     }
@@ -97,13 +97,15 @@ pub struct Fitted {
     pub tokenizer: Option<Vec<u8>>,
 }
 
-/// The error of a simple forecast on the rows held out.
+/// What something simpler comes to on the rows held out.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Baseline {
     /// What it is.
     pub name: &'static str,
-    /// Root of the mean squared error, in the target's unit.
-    pub rmse: f64,
+    /// Which figure is compared, by its name in `model.toml`: `rmse` (in the target's unit) or `accuracy`.
+    pub figure: &'static str,
+    /// The figure.
+    pub value: f64,
 }
 
 /// Fits a model of encoded columns: `fit` gets n × width numbers and what each of them is called.

@@ -73,6 +73,25 @@ pub enum TrainingError {
         /// The column.
         column: String,
     },
+    /// Other columns than one of texts, where exactly that is learnt from.
+    #[error(
+        "this algorithm learns from one column of texts; the data has, beside the target, {}; --ignore leaves columns out",
+        .columns.join(", ")
+    )]
+    OneText {
+        /// The columns beside the target.
+        columns: Vec<String>,
+    },
+    /// Texts that say nothing.
+    #[error(
+        "column {column}: {count} texts are empty, and a class cannot be learnt from nothing; leave these rows out"
+    )]
+    EmptyTexts {
+        /// The column.
+        column: String,
+        /// How many there are.
+        count: usize,
+    },
     /// A column has no value that its gaps could be filled by.
     #[error("column {column} has missing values, and nothing to fill them with")]
     NoValues {

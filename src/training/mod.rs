@@ -17,6 +17,7 @@
 //! | [`linear_regression`], [`logistic_regression`], [`neural_network`] | one file per algorithm: options and fit |
 //! | [`svm`] | machines of support vectors: kernels, the dual problem, probabilities |
 //! | [`convolutional_network`] | the same for images: options and fit, the net, its convolutions and pooling, the graph |
+//! | [`text_classifier`] | texts: tokens learnt on the data, self-attention |
 //! | [`network`] | what all nets share: the loop over epochs, early stopping, the goal |
 //! | [`lbfgs`] | the optimiser of the likelihood |
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
@@ -48,6 +49,7 @@ mod score;
 pub mod split;
 pub mod standardise;
 pub mod svm;
+pub mod text_classifier;
 
 pub use error::TrainingError;
 pub use run::{Outcome, Progress, Request, run};

@@ -28,7 +28,7 @@ pub struct Report {
     pub parameters: serde_json::Value,
     /// The figures on the rows held out.
     pub metrics: Evaluation,
-    /// What simple forecasts come to on the same rows.
+    /// What simpler models come to on the same rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub baselines: Vec<Baseline>,
     /// What came of cross-validation, a candidate each.

@@ -339,7 +339,7 @@ impl Fitting<'_> {
         if let Some(tokenizer) = &fitted.tokenizer {
             self.draft.write(TOKENIZER_FILE, tokenizer)?;
         }
-        score::predict(&self.draft.graph_path(), data)
+        score::predict(&self.draft.graph_path(), &fitted.inputs, data)
     }
 }
 
@@ -388,8 +388,8 @@ fn metrics(evaluation: &Evaluation, baselines: &[Baseline]) -> toml::Table {
         }
     };
     metrics.extend(baselines.iter().map(|baseline| {
-        let name = format!("rmse_{}", baseline.name.replace([' ', '-'], "_"));
-        (name, rounded(baseline.rmse))
+        let name = format!("{}_{}", baseline.figure, baseline.name.replace([' ', '-'], "_"));
+        (name, rounded(baseline.value))
     }));
     metrics
 }

@@ -8,7 +8,9 @@ use ndarray::{Array2, ArrayView2};
 use super::TrainingError;
 use super::dataset::{Column, Dataset, Values};
 use crate::engine::{self, EngineError, LoadOptions};
+use crate::model::artifact::{Metadata, TOKENIZER_FILE};
 use crate::model::engine_choice::EngineChoice;
+use crate::model::preprocessing::text::{RowsProblem, TextInput, TextRows, Texts, Tokenizer};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::{self, Datatype, Tensor};
 
@@ -16,25 +18,22 @@ use crate::model::tensor::{self, Datatype, Tensor};
 const ROWS_AT_ONCE: usize = 64;
 
 /// Runs the rows of `data` through the graph at `path`: n × 1 numbers, n × steps or n × classes. Of a graph that puts out
-/// nothing but labels, n × classes as well: 1 for the label and 0 for the others.
-pub(super) fn predict(path: &Path, data: &Dataset) -> Result<Array2<f64>, TrainingError> {
+/// nothing but labels, n × classes as well: 1 for the label and 0 for the others. `said` is what `model.toml` says of the
+/// inputs; a tokenizer lies beside the graph.
+pub(super) fn predict(path: &Path, said: &Metadata, data: &Dataset) -> Result<Array2<f64>, TrainingError> {
     let options = LoadOptions {
         max_batch_size: ROWS_AT_ONCE,
         engine: EngineChoice::Tract,
     };
     let graph = engine::load(path, &options)?;
     let signature = graph.signature().clone();
-    let inputs = inputs(&signature, data)?;
+    let inputs = Inputs::new(&signature, path, said, data)?;
     let mut engine = graph.engine();
     let mut values = Vec::new();
     let mut width = 1;
     for start in (0..data.rows()).step_by(ROWS_AT_ONCE) {
         let count = ROWS_AT_ONCE.min(data.rows() - start);
-        let part = inputs
-            .iter()
-            .map(|input| input.slice_rows(start, count))
-            .collect();
-        let outputs = engine.run(part)?;
+        let outputs = engine.run(inputs.part(start, count)?)?;
         let answer = answer(&signature, &outputs)?;
         let numbers = numbers(answer, data.target.class_names())?;
         width = numbers.len() / count;
@@ -42,6 +41,68 @@ pub(super) fn predict(path: &Path, data: &Dataset) -> Result<Array2<f64>, Traini
     }
     Array2::from_shape_vec((data.rows(), width), values)
         .map_err(|_| unexpected("another number of values than rows"))
+}
+
+/// What the graph takes of all rows.
+enum Inputs<'a> {
+    /// Tensors of all rows.
+    Tensors(Vec<Tensor>),
+    /// Texts, which become tokens of as many places as those of a part need.
+    Texts(TextRows, &'a [String]),
+}
+
+impl<'a> Inputs<'a> {
+    fn new(
+        signature: &Signature,
+        path: &Path,
+        said: &Metadata,
+        data: &'a Dataset,
+    ) -> Result<Self, TrainingError> {
+        match (&said.text, data.columns.as_slice()) {
+            (Some(text), [column]) => match &column.values {
+                Values::Texts(texts) => Ok(Self::Texts(text_rows(signature, path, text)?, texts)),
+                _ => Err(TrainingError::OneText {
+                    columns: data.names(),
+                }),
+            },
+            (Some(_), _) => Err(TrainingError::OneText {
+                columns: data.names(),
+            }),
+            (None, _) => inputs(signature, data).map(Self::Tensors),
+        }
+    }
+
+    fn part(&self, start: usize, count: usize) -> Result<Vec<Tensor>, TrainingError> {
+        match self {
+            Self::Tensors(tensors) => Ok(tensors
+                .iter()
+                .map(|input| input.slice_rows(start, count))
+                .collect()),
+            Self::Texts(rows, texts) => {
+                let part = &texts[start..start + count];
+                let part: Vec<Texts<'_>> = part.iter().map(|text| Texts::One(text)).collect();
+                let tokenized = rows.tokenize(&part).map_err(|problem| untold(start, &problem))?;
+                Ok(tokenized.tensors)
+            }
+        }
+    }
+}
+
+/// Texts of the part from `start` on that become no tokens.
+fn untold(start: usize, problem: &RowsProblem) -> TrainingError {
+    TrainingError::Fit(match problem {
+        RowsProblem::Row { row, problem } => {
+            format!("text {} of those held out has {problem}", start + row + 1)
+        }
+        other => format!("texts that are held out do not fit together: {other:?}"),
+    })
+}
+
+/// The tokenizer beside the graph, as serving reads it.
+fn text_rows(signature: &Signature, path: &Path, said: &TextInput) -> Result<TextRows, TrainingError> {
+    let failed = |cause: &dyn std::fmt::Display| TrainingError::Fit(cause.to_string());
+    let tokenizer = Tokenizer::read(&path.with_file_name(TOKENIZER_FILE)).map_err(|cause| failed(&cause))?;
+    TextRows::new(tokenizer, said, signature).map_err(|cause| failed(&cause))
 }
 
 /// The tensors that the graph takes: all columns in one, in the shape of its rows, or each column in its own.

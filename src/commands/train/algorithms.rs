@@ -9,6 +9,7 @@ use crate::training::logistic_regression::LogisticRegression;
 use crate::training::network::Schedule;
 use crate::training::neural_network::NeuralNetwork;
 use crate::training::svm::{Gamma, KernelType, SupportVectorMachine};
+use crate::training::text_classifier::TextClassifier;
 
 /// What every algorithm takes, and the algorithm with its own options.
 pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algorithm>) {
@@ -47,6 +48,19 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
                 dropout: it.dropout,
                 shift: it.shift,
                 pixel_max: it.pixel_max,
+                schedule: schedule(&it.schedule),
+            };
+            (&it.data, Box::new(options))
+        }
+        cli::Algorithm::TextClassifier(it) => {
+            let options = TextClassifier {
+                vocabulary: it.vocabulary,
+                max_length: it.max_length,
+                width: it.width,
+                heads: it.heads,
+                layers: it.layers,
+                dropout: it.dropout,
+                token_dropout: it.token_dropout,
                 schedule: schedule(&it.schedule),
             };
             (&it.data, Box::new(options))

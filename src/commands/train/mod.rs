@@ -18,7 +18,7 @@ use self::summary::summary;
 use super::{Failure, print};
 use crate::cli::{ClassWeights, DataArgs, MissingChoice, TrainArgs, UnknownChoice};
 use crate::training::artifact::Destination;
-use crate::training::dataset::{Missing, Roles};
+use crate::training::dataset::{ColumnKind, Missing, Roles};
 use crate::training::encoding::Unknown;
 use crate::training::report::Report;
 use crate::training::{Request, TrainingError, run as fit_and_write};
@@ -60,6 +60,7 @@ fn request(data: &DataArgs) -> Request {
             target: data.target.clone(),
             categorical: data.categorical.clone(),
             text: data.text.clone(),
+            others: ColumnKind::default(),
             ignored: data.ignore.clone(),
             missing: match data.missing {
                 MissingChoice::Refuse => Missing::Refuse,

@@ -16,7 +16,8 @@ pub(super) fn summary(request: &Request, outcome: &Outcome, seconds: f64) -> Str
     let (train, test) = (report.train_rows.len(), report.test_rows.len());
     let mut figures = figures(&report.metrics, &report.classes);
     for baseline in &report.baselines {
-        let _ = write!(figures, "\n{}: RMSE {:.4}", baseline.name, baseline.rmse);
+        let figure = baseline.figure.replace("rmse", "RMSE");
+        let _ = write!(figures, "\n{}: {figure} {:.4}", baseline.name, baseline.value);
     }
     format!(
         "{model} version {version}: {algorithm} on {train} rows of {features} features, {seconds:.2} s\n\

@@ -18,7 +18,17 @@ pub enum Missing {
     Median,
 }
 
-/// Which column is what. Those that are not named here hold numbers.
+/// What columns hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Numbers.
+    #[default]
+    Numbers,
+    /// Texts.
+    Texts,
+}
+
+/// Which column is what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     /// The column to predict.
@@ -27,6 +37,8 @@ pub struct Roles {
     pub categorical: Vec<String>,
     /// Columns of texts.
     pub text: Vec<String>,
+    /// What every column holds that is named nowhere.
+    pub others: ColumnKind,
     /// Columns that are left out.
     pub ignored: Vec<String>,
     /// What becomes of values that are not there.
@@ -85,7 +97,7 @@ impl Roles {
                 rows.map(|row| self.text(table, row, position))
                     .collect::<Result<_, _>>()?,
             )
-        } else if self.text.contains(name) {
+        } else if self.text.contains(name) || self.others == ColumnKind::Texts {
             Values::Texts(
                 rows.map(|row| self.text(table, row, position))
                     .collect::<Result<_, _>>()?,

@@ -1,0 +1,61 @@
+//! Dropout (Srivastava et al. 2014, <https://jmlr.org/papers/v15/srivastava14a.html>) by the seeded generator.
+
+use candle_core::{Device, Result, Tensor};
+
+use super::super::algorithm::Context;
+
+/// Sets values to zero by chance while a net learns, and does nothing otherwise.
+pub(super) struct Dropout<'a, 'b> {
+    share: f64,
+    learning: Option<&'a mut Context<'b>>,
+}
+
+impl<'a, 'b> Dropout<'a, 'b> {
+    /// Drops this share, from 0 to below 1, where `learning` is given.
+    pub(super) fn new(share: f64, learning: Option<&'a mut Context<'b>>) -> Self {
+        Self { share, learning }
+    }
+
+    /// `values`, some of them zero and the others larger, so that the expected value stays.
+    pub(super) fn units(&mut self, values: &Tensor) -> Result<Tensor> {
+        let kept = (1.0 / (1.0 - self.share)) as f32;
+        match self.draw(values, self.share, 0.0, kept)? {
+            Some(factors) => values.mul(&factors),
+            None => Ok(values.clone()),
+        }
+    }
+
+    /// Token numbers, this share of which becomes `unknown`: what a text says without a word of it.
+    pub(super) fn tokens(&mut self, ids: &Tensor, share: f64, unknown: u32) -> Result<Tensor> {
+        match self.draw(ids, share, 1_u8, 0)? {
+            Some(dropped) => dropped.where_cond(&ids.ones_like()?.affine(f64::from(unknown), 0.0)?, ids),
+            None => Ok(ids.clone()),
+        }
+    }
+
+    /// A value for each place of `like`: `dropped` with the probability `share`, else `kept`; none where nothing is dropped.
+    fn draw<T: candle_core::WithDType>(
+        &mut self,
+        like: &Tensor,
+        share: f64,
+        dropped: T,
+        kept: T,
+    ) -> Result<Option<Tensor>> {
+        let Some(context) = self.learning.as_mut().filter(|_| share > 0.0) else {
+            return Ok(None);
+        };
+        // Evenly spread in -1..1.
+        let threshold = 2.0 * share - 1.0;
+        let mut draw = || {
+            if context.generator.uniform(1.0) < threshold {
+                dropped
+            } else {
+                kept
+            }
+        };
+        let values: Vec<T> = std::iter::repeat_with(&mut draw)
+            .take(like.elem_count())
+            .collect();
+        Tensor::from_vec(values, like.shape(), &Device::Cpu).map(Some)
+    }
+}

@@ -1,0 +1,243 @@
+"""Holds `millrace train text-classifier` against ONNX Runtime, Hugging Face's tokenizers, scikit-learn, and PyTorch.
+
+    python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-texts.txt
+    .venv/bin/python tests/python/check_texts.py --millrace target/release/millrace [--model models/definitions/1] [--torch]
+
+With --model, that version's figures are computed again from its files; otherwise a small one is trained first. --torch fits the
+same net with PyTorch on the same split, and prints what it comes to (some minutes; PyTorch has to be there). Every check runs,
+whatever failed before it; the last line counts them, and the exit code is 1 if one failed.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from tokenizers import Tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "data"
+BASELINE = "accuracy_logistic_regression_on_character_n_grams"
+
+passed, failed = [], []
+
+
+def check(what, holds, found):
+    (passed if holds else failed).append(what)
+    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
+
+
+def train(binary, folder, model, training, source):
+    """Runs the command again that made a model, and returns the folder of the version and the report."""
+    report = Path(folder) / "report.json"
+    command = [binary, "train", "text-classifier", "--data", DATA / source["data"], "--target", source["target"]]
+    command += ["--model", model, "--repository", folder, "--report", report]
+    for option, value in training.items():
+        if option not in ("algorithm", "train_rows", "test_rows"):
+            command += [f"--{option.replace('_', '-')}", value]
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return Path(folder) / model / "1", json.loads(report.read_text())
+
+
+def read(source):
+    with open(DATA / source["data"], newline="", encoding="utf-8") as file:
+        header, *records = csv.reader(file)
+    place = header.index(source["target"])
+    return np.array([record[1 - place] for record in records]), np.array([record[place] for record in records])
+
+
+class Classifier:
+    """The graph by ONNX Runtime, behind Hugging Face's tokenizers."""
+
+    def __init__(self, folder):
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+
+    def tokens(self, texts):
+        encodings = self.tokenizer.encode_batch(list(texts))
+        return tuple(np.array([getattr(one, part) for one in encodings], dtype=np.int64) for part in ("ids", "attention_mask"))
+
+    def run(self, ids, mask):
+        return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+    def probabilities(self, texts, at_once=64):
+        return np.concatenate([self.run(*self.tokens(texts[at:at + at_once])) for at in range(0, len(texts), at_once)])
+
+
+def check_figures(folder, metadata, texts, classes, test):
+    """The reported figures are those of ONNX Runtime's answers."""
+    classifier = Classifier(folder)
+    probabilities = classifier.probabilities(texts[test]).astype(float)
+    labels = np.array([metadata["classes"].index(name) for name in classes[test]])
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    metrics = metadata["metrics"]
+    check("accuracy is that of ONNX Runtime's answers", abs(metrics["accuracy"] - accuracy) < 1e-4, f"{accuracy:.4f}")
+    check("log-loss is that of ONNX Runtime's answers", abs(metrics["log_loss"] - loss) < 1e-4, f"{loss:.4f}")
+
+
+def check_graph(folder, metadata, texts):
+    onnx.checker.check_model(str(folder / "model.onnx"), full_check=True)
+    check("onnx.checker takes the graph", True, "full check")
+    classifier = Classifier(folder)
+    few = texts[:: len(texts) // 7][:7]
+    ids, mask = classifier.tokens(few)
+    together = classifier.run(ids, mask)
+    alone = np.concatenate([classifier.probabilities([text]) for text in few])
+    check("rows alone are as rows together", np.allclose(together, alone, rtol=1e-4), f"{abs(together - alone).max():.1e}")
+    # What stands in places that are masked is of no consequence, and neither is their number.
+    longer = metadata["text"]["max_length"]
+    wide_ids, wide_mask = np.full((len(few), longer), 7), np.zeros((len(few), longer), dtype=np.int64)
+    wide_ids[:, : ids.shape[1]] = np.where(mask == 1, ids, 7)
+    wide_mask[:, : ids.shape[1]] = mask
+    wide = classifier.run(wide_ids, wide_mask)
+    check("padding changes nothing", np.allclose(together, wide, rtol=1e-4), f"{abs(together - wide).max():.1e}")
+    nothing = classifier.run(np.zeros((1, 4), dtype=np.int64), np.zeros((1, 4), dtype=np.int64))
+    check("a row without tokens is answered with numbers", np.isfinite(nothing).all(), nothing.round(3).tolist())
+
+
+def check_tokenizer(folder, metadata, texts):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    asked = metadata["training"]["vocabulary"]
+    check("tokens are at most as many as asked for", tokenizer.get_vocab_size() <= asked, tokenizer.get_vocab_size())
+    longest = max(len(one.ids) for one in tokenizer.encode_batch(list(texts)))
+    check("texts are cut at max_length", longest <= metadata["text"]["max_length"], longest)
+
+
+def check_baseline(metadata, texts, classes, train_rows, test):
+    """The baseline in model.toml is scikit-learn's, on the same split, up to where its search ends."""
+    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 5), min_df=2)
+    model = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=1000)).fit(texts[train_rows], classes[train_rows])
+    theirs, ours = model.score(texts[test], classes[test]), metadata["metrics"][BASELINE]
+    check("the baseline is scikit-learn's", abs(ours - theirs) < 0.005, f"{ours:.4f} here, {theirs:.4f} there")
+    net = metadata["metrics"]["accuracy"]
+    print(f"     held out: {net:.4f}, against {theirs:.4f} by character n-grams: {net - theirs:+.4f}")
+
+
+def fit_with_torch(folder, metadata, texts, classes, train_rows, test):
+    """The same net, options and split by PyTorch; its starting weights and batches are others."""
+    import torch
+    from torch import nn
+
+    options, names = metadata["training"], metadata["classes"]
+    width, heads = options["width"], options["heads"]
+    torch.manual_seed(options["seed"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    length = metadata["text"]["max_length"]
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention_norm, self.dense_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+            self.dense = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+            self.drop = nn.Dropout(options["dropout"])
+
+        def forward(self, tokens, hidden):
+            normal = self.attention_norm(tokens)
+            tokens = tokens + self.drop(self.attention(normal, normal, normal, key_padding_mask=hidden, need_weights=False)[0])
+            return tokens + self.drop(self.dense(self.dense_norm(tokens)))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Embedding(tokenizer.get_vocab_size(), width)
+            self.places = nn.Parameter(torch.empty(length, width))
+            for table in (self.tokens.weight, self.places):
+                nn.init.uniform_(table, -0.1, 0.1)
+            self.blocks = nn.ModuleList(Block() for _ in range(options["layers"]))
+            self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, len(names))
+            self.drop = nn.Dropout(options["dropout"])
+
+        def forward(self, ids, mask):
+            longest = int(mask.sum(1).max())
+            ids, mask = ids[:, :longest], mask[:, :longest]
+            if self.training:
+                ids = torch.where(torch.rand(ids.shape) < options["token_dropout"], torch.ones_like(ids), ids)
+            tokens = self.drop(self.tokens(ids) + self.places[:longest])
+            for block in self.blocks:
+                tokens = block(tokens, mask == 0)
+            mean = (self.norm(tokens) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+            return self.head(self.drop(mean))
+
+    def samples(rows):
+        encodings = tokenizer.encode_batch([texts[row] for row in rows])
+        parts = [torch.tensor([getattr(one, part) for one in encodings]) for part in ("ids", "attention_mask")]
+        return *parts, torch.tensor([names.index(classes[row]) for row in rows])
+
+    rows = np.random.default_rng(options["seed"]).permutation(train_rows)
+    held = round(len(rows) * options["validation_fraction"])
+    ids, mask, labels = samples(rows[held:])
+    net = Net()
+    adam = torch.optim.AdamW(net.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"])
+
+    def judge(rows):
+        net.eval()
+        with torch.no_grad():
+            ids, mask, labels = samples(rows)
+            logits = net(ids, mask)
+        return nn.functional.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+    best, lowest, accuracy = 0, np.inf, 0
+    for epoch in range(1, options["epochs"] + 1):
+        net.train()
+        for part in torch.randperm(len(labels)).split(options["batch_size"]):
+            loss = nn.functional.cross_entropy(net(ids[part], mask[part]), labels[part])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        loss, _ = judge(rows[:held])
+        if loss < lowest:
+            best, lowest, accuracy = epoch, loss, judge(test)[1]
+        if epoch - best >= options["patience"]:
+            break
+    ours = metadata["metrics"]["accuracy"]
+    check("as good as PyTorch's", ours > accuracy - 0.015, f"{ours:.4f} here, {accuracy:.4f} by PyTorch (best in epoch {best})")
+
+
+SMALL = {"epochs": 2, "width": 16, "vocabulary": 1000, "max_length": 24, "batch_size": 64, "learning_rate": 0.003, "seed": 42}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--millrace", default=ROOT / "target/release/millrace", help="the binary")
+    parser.add_argument("--model", type=Path, help="the folder of a version, whose command is run again")
+    parser.add_argument("--torch", action="store_true", help="compare with PyTorch as well")
+    arguments = parser.parse_args()
+    source = {"data": "definitions.csv", "target": "part_of_speech"}
+    options = SMALL
+    if arguments.model:
+        metadata = tomllib.loads((arguments.model / "model.toml").read_text())
+        source, options = metadata["source"], metadata["training"]
+    texts, classes = read(source)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, report = train(arguments.millrace, scratch, "definitions", options, source)
+        if arguments.model:
+            same = (folder / "tokenizer.json").read_bytes() == (arguments.model / "tokenizer.json").read_bytes()
+            check("tokenizer.json is made again byte for byte", same, "compared")
+            folder = arguments.model
+        metadata = tomllib.loads((folder / "model.toml").read_text())
+        train_rows, test = report["train_rows"], report["test_rows"]
+        check("every row is on one side of the split", sorted(train_rows + test) == list(range(len(texts))), len(texts))
+        check_graph(folder, metadata, texts)
+        check_tokenizer(folder, metadata, texts)
+        check_figures(folder, metadata, texts, classes, test)
+        check_baseline(metadata, texts, classes, train_rows, test)
+        if arguments.torch:
+            fit_with_torch(folder, metadata, texts, classes, train_rows, test)
+    print(f"{len(passed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
