@@ -56,6 +56,7 @@ pub(super) fn write(served: &Served, outputs: &[Tensor]) -> Result<Vec<u8>, ApiE
                 });
             }
         }
+        (Answer::Forecast { output }, _) => response.predictions = Some(nested(&outputs[*output])),
         (Answer::Generic, [output]) => response.predictions = Some(nested(output)),
         (Answer::Generic, _) => {
             let named = schema.signature.outputs.iter().zip(outputs);
