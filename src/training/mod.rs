@@ -15,6 +15,7 @@
 //! | [`encoding`], [`standardise`] | columns as numbers, here and in the graph; columns of mean 0 and deviation 1 |
 //! | [`algorithm`], [`options`] | what every algorithm has in common |
 //! | [`linear_regression`], [`logistic_regression`], [`neural_network`] | one file per algorithm: options and fit |
+//! | [`recurrent_network`] | the same for series: windows, LSTM and GRU, and the forecasts that they are held against |
 //! | [`network`] | what all nets share: the loop over epochs, early stopping, the goal |
 //! | [`lbfgs`] | the optimiser of the likelihood |
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
@@ -39,6 +40,7 @@ pub mod neural_network;
 pub mod onnx;
 mod options;
 pub mod random;
+pub mod recurrent_network;
 pub mod report;
 mod run;
 mod score;

@@ -1,12 +1,15 @@
 //! From the arguments of an algorithm to the algorithm.
 
-use crate::cli::{self, DataArgs, NetworkTask, ScheduleArgs};
+use crate::cli::{
+    self, CellChoice, DataArgs, NetworkTask, RecurrentNetworkArgs, ScheduleArgs, TransformChoice,
+};
 use crate::training::algorithm::Algorithm;
 use crate::training::dataset::TargetKind;
 use crate::training::linear_regression::LinearRegression;
 use crate::training::logistic_regression::LogisticRegression;
 use crate::training::network::Schedule;
 use crate::training::neural_network::NeuralNetwork;
+use crate::training::recurrent_network::{Cell, RecurrentNetwork, Transform};
 
 /// What every algorithm takes, and the algorithm with its own options.
 pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algorithm>) {
@@ -30,6 +33,27 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
             };
             (&it.data, Box::new(options))
         }
+        cli::Algorithm::RecurrentNetwork(it) => (&it.data, Box::new(recurrent_network(it))),
+    }
+}
+
+fn recurrent_network(arguments: &RecurrentNetworkArgs) -> RecurrentNetwork {
+    RecurrentNetwork {
+        cell: match arguments.cell {
+            CellChoice::Lstm => Cell::Lstm,
+            CellChoice::Gru => Cell::Gru,
+        },
+        window: arguments.window,
+        horizon: arguments.horizon,
+        season: arguments.season,
+        units: arguments.units,
+        layers: arguments.layers,
+        transform: match arguments.transform {
+            TransformChoice::None => Transform::None,
+            TransformChoice::Sqrt => Transform::Sqrt,
+            TransformChoice::Log => Transform::Log,
+        },
+        schedule: schedule(&arguments.schedule),
     }
 }
 

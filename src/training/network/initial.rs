@@ -11,7 +11,7 @@ pub(in super::super) fn he_uniform(shape: &[usize], fan_in: usize, generator: &m
 }
 
 /// Weights of this shape, evenly spread in `-limit..limit`.
-fn uniform(shape: &[usize], limit: f64, generator: &mut Generator) -> Result<Var> {
+pub(in super::super) fn uniform(shape: &[usize], limit: f64, generator: &mut Generator) -> Result<Var> {
     let count = shape.iter().product();
     let values: Vec<f32> = std::iter::repeat_with(|| generator.uniform(limit) as f32)
         .take(count)

@@ -9,7 +9,7 @@ mod samples;
 mod schedule;
 mod trainer;
 
-pub(super) use self::initial::{he_uniform, zeros};
+pub(super) use self::initial::{he_uniform, uniform, zeros};
 pub(super) use self::samples::{Goal, Samples, matrix};
 pub use self::schedule::Schedule;
 pub use self::trainer::Epoch;
