@@ -30,7 +30,7 @@ impl ModelList {
 pub struct ModelEntry {
     /// Its name in the repository.
     pub name: String,
-    /// `regression`, `classification` or `generic`; unknown where no version could be read.
+    /// `regression`, `classification`, `forecast` or `generic`; unknown where no version could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// Oldest first.

@@ -30,6 +30,8 @@ pub enum Algorithm {
     ConvolutionalNetwork(ConvolutionalNetworkArgs),
     /// Tokens learnt on the data, self-attention over their embeddings, softmax
     TextClassifier(TextClassifierArgs),
+    /// LSTM or GRU layers that forecast a series: the target column, in the order of the file
+    RecurrentNetwork(RecurrentNetworkArgs),
 }
 
 /// What every algorithm takes.
@@ -319,6 +321,59 @@ pub struct TextClassifierArgs {
     /// The share of tokens that become unknown ones while it learns
     #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub token_dropout: f64,
+    /// How long and how fast it learns.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+}
+
+/// What carries the state of a recurrent net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CellChoice {
+    /// Long short-term memory
+    Lstm,
+    /// Gated recurrent unit
+    Gru,
+}
+
+/// What is done to the values of a series before they are learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TransformChoice {
+    /// Nothing
+    None,
+    /// Their square root
+    Sqrt,
+    /// The logarithm of 1 more
+    Log,
+}
+
+/// Arguments of `millrace train recurrent-network`.
+#[derive(Debug, Args)]
+pub struct RecurrentNetworkArgs {
+    /// What every algorithm takes.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// What carries the state
+    #[arg(long, value_enum, default_value = "lstm")]
+    pub cell: CellChoice,
+    /// Values that a forecast is made from
+    #[arg(long, default_value_t = 24)]
+    pub window: usize,
+    /// Values that are forecast
+    #[arg(long, default_value_t = 1)]
+    pub horizon: usize,
+    /// Values after which the series is about where it was: the net is compared with what was seen one season before (1: the last
+    /// value again)
+    #[arg(long, default_value_t = 1)]
+    pub season: usize,
+    /// Units of each layer
+    #[arg(long, default_value_t = 32)]
+    pub units: usize,
+    /// Layers
+    #[arg(long, default_value_t = 1)]
+    pub layers: usize,
+    /// What is done to the values before they are learnt, and undone in the answer
+    #[arg(long, value_enum, default_value = "none")]
+    pub transform: TransformChoice,
     /// How long and how fast it learns.
     #[command(flatten)]
     pub schedule: ScheduleArgs,

@@ -27,6 +27,8 @@ pub enum Task {
     Regression,
     /// One class a row, with a probability for each class.
     Classification,
+    /// The next values of a series a row.
+    Forecast,
     /// Whatever the graph puts out, answered as it is.
     Generic,
 }

@@ -71,6 +71,11 @@ pub enum Answer {
         /// The names of the classes; empty where only the graph knows them.
         classes: Vec<String>,
     },
+    /// This output holds the next values of a series.
+    Forecast {
+        /// Shape `[N, H]`, a floating-point type.
+        output: usize,
+    },
     /// All outputs as they are.
     Generic,
 }
@@ -215,6 +220,7 @@ impl Schema {
         match self.answer {
             Answer::Regression { .. } => "regression",
             Answer::Classification { .. } => "classification",
+            Answer::Forecast { .. } => "forecast",
             Answer::Generic => "generic",
         }
     }
@@ -299,11 +305,13 @@ fn answer(signature: &Signature, metadata: &Metadata) -> Result<Answer, SchemaEr
         None if metadata.classes.is_empty() => Some(guessed().unwrap_or(Answer::Generic)),
         None | Some(Task::Classification) => classification(signature, &metadata.classes),
         Some(Task::Regression) => regression(signature),
+        Some(Task::Forecast) => forecast(signature),
         Some(Task::Generic) => Some(Answer::Generic),
     };
     let Some(answer) = fitting else {
         let (task, expected) = match metadata.task {
             Some(Task::Regression) => ("regression", "one floating-point output [N] or [N, 1]"),
+            Some(Task::Forecast) => ("forecast", "one floating-point output [N, number of steps]"),
             _ => ("classification", "a floating-point output [N, number of classes]"),
         };
         let outputs: Vec<String> = signature.outputs.iter().map(describe).collect();
@@ -343,6 +351,14 @@ fn regression(signature: &Signature) -> Option<Answer> {
         return None;
     };
     (output.datatype.is_float() && is_column(signature, output)).then_some(Answer::Regression { output: 0 })
+}
+
+fn forecast(signature: &Signature) -> Option<Answer> {
+    let [output] = signature.outputs.as_slice() else {
+        return None;
+    };
+    let has_steps = output.datatype.is_float() && signature.row_shape(output).len() == 1;
+    has_steps.then_some(Answer::Forecast { output: 0 })
 }
 
 fn classification(signature: &Signature, classes: &[String]) -> Option<Answer> {
@@ -442,6 +458,26 @@ mod tests {
             answer_of(signature, &metadata),
             Answer::Classification { .. }
         ));
+    }
+
+    #[test]
+    fn several_columns_are_a_forecast_only_where_it_says_so() {
+        let forecast = Metadata {
+            task: Some(Task::Forecast),
+            ..Metadata::default()
+        };
+        for steps in [1, 12] {
+            let signature = with_outputs(vec![spec("predictions", Datatype::F32, &[-1, steps])]);
+            let schema = Schema::new(signature, &forecast).unwrap();
+            assert_eq!(schema.answer, Answer::Forecast { output: 0 });
+            assert_eq!(schema.task(), "forecast");
+        }
+        let labels = with_outputs(vec![spec("label", Datatype::I64, &[-1, 12])]);
+        let error = Schema::new(labels, &forecast).unwrap_err().to_string();
+        assert!(
+            error.contains("a forecast needs") && error.contains("label"),
+            "{error}"
+        );
     }
 
     #[test]

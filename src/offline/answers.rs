@@ -38,7 +38,9 @@ impl Answers {
                     probabilities,
                 }
             }
-            Answer::Regression { output } => Self::Numbers(numbers(&outputs[*output]).unwrap_or_default()),
+            Answer::Regression { output } | Answer::Forecast { output } => {
+                Self::Numbers(numbers(&outputs[*output]).unwrap_or_default())
+            }
             Answer::Generic => match outputs {
                 [output] => numbers(output).map_or_else(|| Self::Texts(listed(outputs)), Self::Numbers),
                 _ => Self::Texts(listed(outputs)),

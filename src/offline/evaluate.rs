@@ -7,6 +7,7 @@ use super::model::ROWS_AT_ONCE;
 use super::rows::Rows;
 use super::{OfflineError, OfflineModel};
 use crate::api::datum::Datum;
+use crate::model::schema::{Answer, Layout};
 use crate::training::dataset::{DatasetError, Place, Table, Target};
 use crate::training::evaluation::Evaluation;
 
@@ -46,6 +47,9 @@ pub fn evaluate(
     if table.rows() == 0 {
         return Err(DatasetError::Empty.into());
     }
+    if let Answer::Forecast { output } = model.schema.answer {
+        return forecast(model, table, position, output, progress);
+    }
     let rows = Rows::of(model, table, Some(&target), column)?;
     let mut predictions: Vec<Array2<f64>> = Vec::new();
     let mut classes = None;
@@ -83,6 +87,67 @@ pub fn evaluate(
         evaluation: Evaluation::of(predictions.view(), &truth),
         classes: classes.unwrap_or_default(),
         rows: table.rows(),
+    })
+}
+
+/// Compares every forecast of a series with what came: the column holds the series, in the order of time.
+fn forecast(
+    model: &mut OfflineModel,
+    table: &Table,
+    column: usize,
+    output: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluated, OfflineError> {
+    let (Layout::Features { count: window, .. }, [Some(horizon)]) = (
+        model.schema.layout.clone(),
+        model
+            .schema
+            .signature
+            .row_shape(&model.schema.signature.outputs[output]),
+    ) else {
+        return Err(incomparable(model, "its rows or forecasts have no fixed length"));
+    };
+    let horizon = *horizon;
+    let series: Vec<f64> = (0..table.rows())
+        .map(|row| table.number(row, column))
+        .collect::<Result<_, _>>()?;
+    let cuts: Vec<&[f64]> = series.windows(window + horizon).collect();
+    if cuts.is_empty() {
+        let reason = format!(
+            "a window and its forecast are {} values, and the series has {}",
+            window + horizon,
+            series.len()
+        );
+        return Err(incomparable(model, &reason));
+    }
+    let mut forecasts = Vec::new();
+    let mut truth = Vec::new();
+    for (chunk, cuts) in cuts.chunks(ROWS_AT_ONCE).enumerate() {
+        let row = |cut: &&[f64]| Datum::List(cut[..window].iter().copied().map(Datum::Float).collect());
+        let data: Vec<Datum<'_>> = cuts.iter().map(row).collect();
+        let first = chunk * ROWS_AT_ONCE;
+        let places: Vec<Place> = (first..first + cuts.len()).map(|row| table.place(row)).collect();
+        let outputs = model.run(&data, &places)?;
+        if let Answers::Numbers(numbers) = Answers::of(model, &outputs) {
+            forecasts.extend(numbers);
+        }
+        truth.extend(cuts.iter().flat_map(|cut| &cut[window..]).copied());
+        progress(first + cuts.len());
+    }
+    let shape = (cuts.len(), horizon);
+    let (Ok(forecasts), Ok(truth)) = (
+        Array2::from_shape_vec(shape, forecasts),
+        Array2::from_shape_vec(shape, truth),
+    ) else {
+        return Err(incomparable(
+            model,
+            "it answers with another number of values than it declares",
+        ));
+    };
+    Ok(Evaluated {
+        evaluation: Evaluation::of(forecasts.view(), &Target::Steps(truth)),
+        classes: Vec::new(),
+        rows: cuts.len(),
     })
 }
 

@@ -109,6 +109,17 @@ pub enum TrainingError {
         /// The category.
         category: String,
     },
+    /// A series is too short to be cut into windows on every side of its split.
+    #[error(
+        "the series is too short: after what is held out and what decides when to stop, no window of {window} values with \
+         {horizon} more after it is left to learn from"
+    )]
+    ShortSeries {
+        /// Values that a forecast is made from.
+        window: usize,
+        /// Values that are forecast.
+        horizon: usize,
+    },
     /// The engine does not take what was written.
     #[error("the fitted graph cannot be run: {0}")]
     Engine(#[from] EngineError),

@@ -18,6 +18,7 @@
 //! | [`svm`] | machines of support vectors: kernels, the dual problem, probabilities |
 //! | [`convolutional_network`] | the same for images: options and fit, the net, its convolutions and pooling, the graph |
 //! | [`text_classifier`] | texts: tokens learnt on the data, self-attention |
+//! | [`recurrent_network`] | the same for series: windows, LSTM and GRU, and the forecasts that they are held against |
 //! | [`network`] | what all nets share: the loop over epochs, early stopping, the goal |
 //! | [`lbfgs`] | the optimiser of the likelihood |
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
@@ -43,6 +44,7 @@ pub mod neural_network;
 pub mod onnx;
 mod options;
 pub mod random;
+pub mod recurrent_network;
 pub mod report;
 mod run;
 mod score;

@@ -118,7 +118,7 @@ impl Request {
         training.extend(report.options.clone());
         let task = fitted.inputs.task.unwrap_or(match report.metrics {
             Evaluation::Regression { .. } => Task::Regression,
-            Evaluation::Forecast { .. } => Task::Generic,
+            Evaluation::Forecast { .. } => Task::Forecast,
             Evaluation::Classification { .. } => Task::Classification,
         });
         let source = Source {
@@ -156,7 +156,9 @@ pub fn run(
     let version = request.destination.choose_version()?;
     let mut roles = request.roles.clone();
     first.complete_roles(&mut roles);
-    let data = first.prepare(Dataset::read(&request.data, &roles, first.target_kind())?)?;
+    let read = Dataset::read(&request.data, &roles, first.target_kind())?;
+    let rows = read.rows();
+    let data = first.prepare(read)?;
 
     let mut generator = Generator::new(request.seed);
     let parts = first.split(&data, request.test_fraction, &mut generator);
@@ -192,7 +194,7 @@ pub fn run(
         epochs: curve,
     };
     let draft = fitting.draft;
-    draft.write_metadata(&request.metadata(&report, &fitted, data.rows()))?;
+    draft.write_metadata(&request.metadata(&report, &fitted, rows))?;
     let folder = draft.publish()?;
     Ok(Outcome {
         version,

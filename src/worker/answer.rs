@@ -64,6 +64,7 @@ pub(super) fn write(
                 });
             }
         }
+        (Answer::Forecast { output }, _) => response.predictions = Some(nested(&outputs[*output])),
         (Answer::Generic, [output]) => {
             let places = places.filter(|_| served.has_token_axis(0));
             response.predictions = Some(Nested {

@@ -1,6 +1,9 @@
 //! From the arguments of an algorithm to the algorithm.
 
-use crate::cli::{self, DataArgs, GammaChoice, KernelChoice, NetworkTask, ScheduleArgs, SvmArgs, SvmTask};
+use crate::cli::{
+    self, CellChoice, DataArgs, GammaChoice, KernelChoice, NetworkTask, RecurrentNetworkArgs, ScheduleArgs,
+    SvmArgs, SvmTask, TransformChoice,
+};
 use crate::training::algorithm::Algorithm;
 use crate::training::convolutional_network::ConvolutionalNetwork;
 use crate::training::dataset::TargetKind;
@@ -8,6 +11,7 @@ use crate::training::linear_regression::LinearRegression;
 use crate::training::logistic_regression::LogisticRegression;
 use crate::training::network::Schedule;
 use crate::training::neural_network::NeuralNetwork;
+use crate::training::recurrent_network::{Cell, RecurrentNetwork, Transform};
 use crate::training::svm::{Gamma, KernelType, SupportVectorMachine};
 use crate::training::text_classifier::TextClassifier;
 
@@ -65,6 +69,7 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
             };
             (&it.data, Box::new(options))
         }
+        cli::Algorithm::RecurrentNetwork(it) => (&it.data, Box::new(recurrent_network(it))),
     }
 }
 
@@ -89,6 +94,26 @@ fn svm(arguments: &SvmArgs) -> SupportVectorMachine {
         epsilon: arguments.epsilon,
         tolerance: arguments.tolerance,
         probabilities: !arguments.no_probabilities,
+    }
+}
+
+fn recurrent_network(arguments: &RecurrentNetworkArgs) -> RecurrentNetwork {
+    RecurrentNetwork {
+        cell: match arguments.cell {
+            CellChoice::Lstm => Cell::Lstm,
+            CellChoice::Gru => Cell::Gru,
+        },
+        window: arguments.window,
+        horizon: arguments.horizon,
+        season: arguments.season,
+        units: arguments.units,
+        layers: arguments.layers,
+        transform: match arguments.transform {
+            TransformChoice::None => Transform::None,
+            TransformChoice::Sqrt => Transform::Sqrt,
+            TransformChoice::Log => Transform::Log,
+        },
+        schedule: schedule(&arguments.schedule),
     }
 }
 

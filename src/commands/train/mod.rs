@@ -67,6 +67,7 @@ fn request(data: &DataArgs) -> Request {
                 MissingChoice::Mean => Missing::Mean,
                 MissingChoice::Median => Missing::Median,
             },
+            is_target_alone: false,
         },
         unknown: match data.unknown_category {
             UnknownChoice::Refuse => Unknown::Refuse,

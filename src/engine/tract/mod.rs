@@ -7,6 +7,7 @@ mod cast;
 mod convert;
 mod declared;
 mod log_sum_exp;
+mod narrow_gru;
 mod operator;
 mod operators;
 mod plans;
@@ -234,7 +235,9 @@ fn typed(
         let fact = InferenceFact::dt_shape(*datatype, *shape);
         graph.set_input_fact(input, fact).map_err(unprepared)?;
     }
-    graph.into_typed().map_err(unprepared)
+    let mut typed = graph.into_typed().map_err(unprepared)?;
+    narrow_gru::project(&mut typed).map_err(unprepared)?;
+    Ok(typed)
 }
 
 fn parse(reader: &Onnx, proto: &ModelProto, path: &Path) -> Result<InferenceModel, EngineError> {

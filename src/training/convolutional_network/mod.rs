@@ -339,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         std::fs::write(&path, fitted.graph.encode("m", "", &[])).unwrap();
-        score::predict(&path, data).unwrap()
+        score::predict(&path, &Metadata::default(), data).unwrap()
     }
 
     fn accuracy(algorithm: &dyn Algorithm, training: &Dataset, unseen: &Dataset) -> f64 {

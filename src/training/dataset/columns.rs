@@ -43,6 +43,8 @@ pub struct Roles {
     pub ignored: Vec<String>,
     /// What becomes of values that are not there.
     pub missing: Missing,
+    /// Whether the target is all that is read, as it is where it is a series.
+    pub is_target_alone: bool,
 }
 
 impl Roles {
@@ -74,6 +76,9 @@ impl Roles {
 
     /// Every column but the target and those left out.
     pub(super) fn features(&self, table: &Table) -> Result<Vec<Column>, DatasetError> {
+        if self.is_target_alone {
+            return Ok(Vec::new());
+        }
         let is_feature = |name: &String| *name != self.target && !self.ignored.contains(name);
         let features: Result<Vec<Column>, _> = table
             .columns()

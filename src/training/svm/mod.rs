@@ -252,6 +252,7 @@ mod tests {
     use super::super::random::Generator;
     use super::super::score;
     use super::*;
+    use crate::model::artifact::Metadata;
 
     fn options(task: TargetKind, kernel: KernelType) -> SupportVectorMachine {
         SupportVectorMachine {
@@ -338,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         std::fs::write(&path, fitted.graph.encode("m", "", &[])).unwrap();
-        score::predict(&path, data).unwrap()
+        score::predict(&path, &Metadata::default(), data).unwrap()
     }
 
     fn largest_difference(one: &Array2<f64>, other: &Array2<f64>) -> f64 {

@@ -1,0 +1,224 @@
+"""Holds the forecasts of `millrace train recurrent-network` against ONNX Runtime, NumPy and PyTorch.
+
+    python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-nets.txt
+    .venv/bin/python tests/python/check_series.py --millrace target/release/millrace [--torch]
+
+Small nets of every kind are trained on monthly sunspots. For each, the file must pass ONNX's checker, ONNX Runtime's answers
+must give the figures of the report, and the simple forecasts that it is compared with are computed anew from the report's
+split. With --torch (see requirements-export.txt), the same architecture as in the committed model is fitted by PyTorch on
+the same windows, and both errors are printed. Every check runs, whatever failed before it; the last line counts them, and
+the exit code is 1 if one failed.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "data" / "sunspots.csv"
+COMMITTED = ROOT / "models" / "sunspots" / "1"
+
+passed, failed = [], []
+
+TRANSFORMS = {
+    "none": (lambda x: x, lambda z: z),
+    "sqrt": (np.sqrt, lambda z: np.maximum(z, 0) ** 2),
+    "log": (np.log1p, lambda z: np.maximum(np.expm1(z), 0)),
+}
+BASELINE_OF = {
+    "none": "linear autoregression",
+    "sqrt": "linear autoregression of square roots",
+    "log": "linear autoregression of logarithms",
+}
+
+
+def check(what, holds, found):
+    (passed if holds else failed).append(what)
+    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
+
+
+def check_relative(what, ours, theirs, tolerance):
+    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    if ours.shape != theirs.shape:
+        check(what, False, f"shapes {ours.shape} and {theirs.shape}")
+        return
+    difference = (np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1e-9)).max()
+    check(what, difference <= tolerance, f"largest relative difference {difference:.2e} (at most {tolerance:.0e})")
+
+
+def rmse(forecast, truth):
+    return float(np.sqrt(((forecast - truth) ** 2).mean()))
+
+
+class Windows:
+    """The series as windows, cut here anew."""
+
+    def __init__(self, window, horizon):
+        with open(DATA, newline="", encoding="utf-8") as file:
+            self.series = np.array([float(row["sunspots"]) for row in csv.DictReader(file)])
+        starts = np.arange(len(self.series) - window - horizon + 1)[:, None]
+        self.window, self.horizon = window, horizon
+        self.known = self.series[starts + np.arange(window)]
+        self.steps = self.series[starts + window + np.arange(horizon)]
+
+    def seasonal_naive(self, test, season):
+        """For each step the newest value of the same place in the season that was known at the window's end."""
+        forecast = np.empty((len(test), self.horizon))
+        for place, row in enumerate(test):
+            for step in range(self.horizon):
+                time = row + self.window + step
+                while time >= row + self.window:
+                    time -= season
+                forecast[place, step] = self.series[time]
+        return rmse(forecast, self.steps[test])
+
+    def autoregression(self, train, test, transform):
+        apply, invert = TRANSFORMS[transform]
+        design = lambda rows: np.column_stack([apply(self.known[rows]), np.ones(len(rows))])
+        weights = np.linalg.lstsq(design(train), apply(self.steps[train]), rcond=None)[0]
+        return rmse(invert(design(test) @ weights), self.steps[test])
+
+
+def check_report(name, folder, report):
+    options = report["options"]
+    windows = Windows(options["window"], options["horizon"])
+    train, test = report["train_rows"], report["test_rows"]
+    last_seen, first_asked = train[-1] + windows.window + windows.horizon - 1, test[0] + windows.window
+    check(f"{name}: every value asked for comes after every value seen", first_asked == last_seen + 1, first_asked)
+    check(f"{name}: the last stretch is held out", test == list(range(test[0], len(windows.steps))), len(test))
+
+    onnx.checker.check_model(str(folder / "model.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    infer = lambda rows: session.run(None, {"inputs": windows.known[rows].astype(np.float32)})[0].astype(float)
+    answers = infer(test)
+    check_relative(f"{name}: RMSE from ONNX Runtime's answers", report["metrics"]["rmse"], rmse(answers, windows.steps[test]), 1e-4)
+    by_step = [rmse(answers[:, step], windows.steps[test][:, step]) for step in range(windows.horizon)]
+    check_relative(f"{name}: RMSE of each step", report["metrics"]["rmse_by_step"], by_step, 1e-4)
+    alone = np.concatenate([infer([row]) for row in test[:5]])
+    check_relative(f"{name}: rows alone and together", alone, answers[:5], 1e-4)
+
+    baselines = {baseline["name"]: baseline["rmse"] for baseline in report["baselines"]}
+    check_relative(f"{name}: seasonal-naive forecast as NumPy's", baselines["seasonal-naive forecast"],
+                   windows.seasonal_naive(test, options["season"]), 1e-9)
+    for transform in {"none", options["transform"]}:
+        check_relative(f"{name}: {BASELINE_OF[transform]} as NumPy's", baselines[BASELINE_OF[transform]],
+                       windows.autoregression(train, test, transform), 1e-6)
+    stored = tomllib.loads((folder / "model.toml").read_text())
+    check(f"{name}: model.toml says that it forecasts", stored["task"] == "forecast", stored["task"])
+    return baselines
+
+
+def train(binary, repository, *options):
+    report = Path(repository) / "report.json"
+    command = [binary, "train", "recurrent-network", "--data", DATA, "--target", "sunspots", "--model", "sunspots"]
+    command += ["--repository", repository, "--report", report, *options]
+    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if finished.returncode != 0:
+        raise RuntimeError(f"exit code {finished.returncode}: {finished.stderr}")
+    newest = max((Path(repository) / "sunspots").iterdir(), key=lambda path: int(path.name))
+    return newest, json.loads(report.read_text())
+
+
+def check_kinds(binary, repository):
+    """Both cells, one layer and two, every transformation; trained for an epoch only, since it is the graph that is checked."""
+    for cell in ["lstm", "gru"]:
+        for layers, transform, window, horizon in [(1, "none", 12, 3), (2, "sqrt", 24, 12), (1, "log", 36, 1)]:
+            options = ["--cell", cell, "--layers", layers, "--transform", transform, "--window", window]
+            options += ["--horizon", horizon, "--season", 132, "--epochs", 1, "--units", 16]
+            name = f"{layers} {cell} of {transform}"
+            folder, report = train(binary, repository, *options)
+            check_report(name, folder, report)
+
+
+def committed_options():
+    training = tomllib.loads((COMMITTED / "model.toml").read_text())["training"]
+    left_out = ("algorithm", "train_rows", "test_rows")
+    return [part for name, value in training.items() if name not in left_out
+            for part in (f"--{name.replace('_', '-')}", value)]
+
+
+def check_committed(binary, repository):
+    """The committed model is made again, and betters the simple forecasts."""
+    folder, report = train(binary, repository, *committed_options())
+    baselines = check_report("sunspots", folder, report)
+    found = report["metrics"]["rmse"]
+    for name in ["seasonal-naive forecast", "linear autoregression"]:
+        check(f"sunspots: better than the {name}", found < baselines[name], f"{found:.2f} < {baselines[name]:.2f}")
+    return report
+
+
+def compare_with_torch(report):
+    """The same architecture, windows, split, optimiser and stopping rule, with PyTorch's own initial weights and order."""
+    import torch
+
+    options = report["options"]
+    windows = Windows(options["window"], options["horizon"])
+    apply, invert = TRANSFORMS[options["transform"]]
+    rows = np.array(report["train_rows"])
+    held_out = round(len(rows) * options["validation_fraction"])
+    learnt, unseen = rows[: len(rows) - held_out - (windows.horizon - 1)], rows[len(rows) - held_out:]
+    mean, scale = apply(windows.known[learnt]).mean(), apply(windows.known[learnt]).std()
+    centre, spread = apply(windows.steps[learnt]).mean(axis=0), apply(windows.steps[learnt]).std(axis=0)
+    tensor = lambda values: torch.tensor(values, dtype=torch.float32)
+    inputs = lambda part: tensor((apply(windows.known[part]) - mean) / scale)[:, :, None]
+    targets = lambda part: tensor((apply(windows.steps[part]) - centre) / spread)
+    errors = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[options["cell"]]
+        net = torch.nn.ModuleList([
+            kind(1, options["units"], options["layers"], batch_first=True),
+            torch.nn.Linear(options["units"], windows.horizon),
+        ])
+        forward = lambda values: net[1](net[0](values)[0][:, -1])
+        optimiser = torch.optim.AdamW(net.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"])
+        x, y, x_unseen, y_unseen = inputs(learnt), targets(learnt), inputs(unseen), targets(unseen)
+        lowest, best, kept = np.inf, 0, None
+        for epoch in range(options["epochs"]):
+            for batch in torch.randperm(len(learnt)).split(options["batch_size"]):
+                optimiser.zero_grad()
+                torch.nn.functional.mse_loss(forward(x[batch]), y[batch]).backward()
+                optimiser.step()
+            with torch.no_grad():
+                loss = float(torch.nn.functional.mse_loss(forward(x_unseen), y_unseen))
+            if loss < lowest:
+                lowest, best, kept = loss, epoch, {name: value.clone() for name, value in net.state_dict().items()}
+            if epoch - best >= options["patience"]:
+                break
+        net.load_state_dict(kept)
+        with torch.no_grad():
+            forecast = forward(inputs(np.array(report["test_rows"]))).numpy() * spread + centre
+        errors.append(rmse(invert(forecast), windows.steps[report["test_rows"]]))
+        print(f"     PyTorch, seed {seed}: RMSE {errors[-1]:.3f}, best in epoch {best + 1}", flush=True)
+    ours, theirs = report["metrics"]["rmse"], float(np.mean(errors))
+    check("sunspots: as good as PyTorch's", ours <= 1.03 * theirs, f"RMSE {ours:.3f}, PyTorch's mean {theirs:.3f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--millrace", default=ROOT / "target/release/millrace", help="the binary")
+    parser.add_argument("--torch", action="store_true", help="fit the same net by PyTorch as well")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        check_kinds(arguments.millrace, folder)
+        if COMMITTED.exists():
+            report = check_committed(arguments.millrace, folder)
+            if arguments.torch:
+                compare_with_torch(report)
+        else:
+            print("!!!! NOT CHECKED: there is no models/sunspots/1")
+    print(f"{len(passed)} checks passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
