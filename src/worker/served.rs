@@ -1,7 +1,7 @@
 //! One model version that answers: from its files to a queue with engines behind it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{BatchingConfig, ModelConfig};
@@ -26,6 +26,9 @@ pub(crate) struct Served {
     pub(crate) engine: &'static str,
     /// What `model.toml` says.
     pub(crate) metadata: Metadata,
+    /// Its folder, and the repository that nothing in it may lead out of.
+    pub(crate) folder: PathBuf,
+    pub(crate) root: PathBuf,
     /// Where requests wait and run.
     pub(crate) batcher: Batcher,
 }
@@ -54,6 +57,8 @@ pub(crate) struct Prepared {
     graph: Arc<dyn Graph>,
     schema: Schema,
     metadata: Metadata,
+    folder: PathBuf,
+    root: PathBuf,
 }
 
 impl Served {
@@ -83,6 +88,8 @@ impl Served {
             graph,
             schema,
             metadata: artifact.metadata,
+            folder: folder.to_owned(),
+            root: root.to_owned(),
         })
     }
 }
@@ -108,6 +115,8 @@ impl Prepared {
             schema: self.schema,
             engine: self.graph.engine_name(),
             metadata: self.metadata,
+            folder: self.folder,
+            root: self.root,
             batcher,
         })
     }
