@@ -10,7 +10,7 @@ use std::error::Error;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-pub use self::numbers::{axis, clean, short, shortened, thinned};
+pub use self::numbers::{axis, clean, is_drawable, short, shortened, thinned};
 
 /// A part of a picture.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
 use axum::http::Method;
 
@@ -174,4 +176,66 @@ async fn a_card_that_is_put_right_is_shown_and_its_model_is_not_loaded_again() {
     let state = r#"millrace_worker_model_state{model="later",state="ready",version="1"}"#;
     worker.until_metric(state, 1.0).await;
     assert_eq!(worker.metric(loads).await, before);
+}
+
+/// Trains on a file of this project into a repository.
+fn train(arguments: &str, repository: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .current_dir(root)
+        .arg("train")
+        .args(arguments.split(' '))
+        .arg("--repository")
+        .arg(repository)
+        .output()
+        .expect("the program can be run");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// What a card tells to be asked, and what it tells to be answered, hold on a server; so do its links.
+#[tokio::test]
+async fn what_a_trained_card_says_is_so() {
+    let setup = worker::Setup::new();
+    let repository = setup.repository().to_owned();
+    train(
+        "logistic-regression --data data/iris.csv --target species --model iris",
+        &repository,
+    );
+    let (worker, gateway) = start(setup).await;
+    for client in [&worker.client, &gateway.client] {
+        let card = client.get("/models/iris/card").await.assert_ok().text();
+        let (_, asked) = card.split_once("curl localhost:8080").unwrap();
+        let (path, asked) = asked.split_once(' ').unwrap();
+        let (_, body) = asked.split_once("-d '").unwrap();
+        let (body, rest) = body.split_once("'\n```").unwrap();
+        let answer = client.post(path, body.to_owned()).await.assert_ok().json();
+        let class = answer["predictions"][0].as_str().unwrap();
+        let place = answer["classes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .position(|name| name == class)
+            .unwrap();
+        let probability = answer["probabilities"][0][place].as_f64().unwrap();
+        let told = format!("It answers {class} with probability {probability:.4};");
+        assert!(rest.trim_start().starts_with(&told), "{told} in {rest}");
+
+        let links = card
+            .split("](card/")
+            .skip(1)
+            .map(|rest| rest.split_once(')').unwrap().0);
+        let mut count = 0;
+        for link in links {
+            let picture = client.get(&format!("/models/iris/card/{link}")).await;
+            assert!(picture.assert_ok().text().starts_with("<svg"), "{link}");
+            count += 1;
+        }
+        assert!(count >= 6, "{count} pictures");
+        let again = "millrace train logistic-regression --data data/iris.csv --target species --model iris\n";
+        assert!(card.contains(again), "{card}");
+    }
 }
