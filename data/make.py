@@ -1,12 +1,14 @@
-"""Writes diabetes.csv, iris.csv and digits.csv beside this file, from the data sets inside the scikit-learn package.
+"""Writes diabetes.csv, iris.csv, digits.csv and penguins.csv beside this file, from the data sets inside the packages of
+scikit-learn and palmerpenguins.
 
-    pip install scikit-learn==1.9.1
+    pip install scikit-learn==1.9.1 palmerpenguins==0.1.6
     python data/make.py
 
 Numbers are written in their shortest exact form, lines end in "\n": the same package gives the same bytes.
 """
 
 import csv
+from importlib import resources
 from pathlib import Path
 
 from sklearn.datasets import load_diabetes, load_digits, load_iris
@@ -39,6 +41,13 @@ def main():
     digits = load_digits()
     pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
     write("digits.csv", [*pixels, "digit"], digits.data, digits.target)
+
+    # As the package has it, with an empty value for what is missing.
+    penguins = (resources.files("palmerpenguins") / "data" / "penguins.csv").read_text(encoding="utf-8")
+    with open(FOLDER / "penguins.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for record in csv.reader(penguins.splitlines()):
+            writer.writerow(["" if value == "NA" else value for value in record])
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@
 //! | [`supervisor`] | starts and watches worker processes | config, http |
 //! | [`simulation`] | the balancing core over simulated workers on virtual time | config, gateway (balancing, retry budget), worker (load), api, chart, moment |
 //! | [`training`] | fits models and writes artifacts | model, engine, chart |
+//! | [`offline`] | whole files through a model, without a server | training (tables, figures), worker (validation), api, engine, model |
 //! | [`telemetry`] | every metric declared once; logging | config |
 //! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, config |
 //! | [`chart`] | what all pictures have in common | — |
@@ -40,6 +41,7 @@ pub mod gateway;
 pub mod http;
 pub mod model;
 pub mod moment;
+pub mod offline;
 pub mod simulation;
 pub mod supervisor;
 pub mod system;

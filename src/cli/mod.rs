@@ -35,6 +35,10 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Fit a model on a data file and write it into a model repository
     Train(TrainArgs),
+    /// Compute the figures of a model on new data
+    Evaluate(EvaluateArgs),
+    /// Predict every row of a file, in order
+    Predict(PredictArgs),
     /// Read a configuration as a start would and report every error in it
     Check(CheckArgs),
     /// Try the balancing policies on a fleet that is not there yet: latencies and load per policy
@@ -104,6 +108,54 @@ pub struct WorkerArgs {
     /// and drain when standard input closes
     #[arg(long, hide = true)]
     pub supervised_as: Option<String>,
+}
+
+/// What takes a file through a model.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// The model, and its version where it is not the newest
+    #[arg(long, value_name = "NAME[/VERSION]")]
+    pub model: String,
+    /// The data: CSV with a header line, or Parquet (a file that is named *.parquet)
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The model repository
+    #[arg(long, default_value = "models")]
+    pub repository: PathBuf,
+    /// The column that holds the text or picture, for a model that takes one, where there are others beside it
+    #[arg(long)]
+    pub column: Option<String>,
+    /// The library of ONNX Runtime, for a model that the default engine cannot run
+    #[arg(long, value_name = "FILE.so")]
+    pub onnxruntime_library: Option<PathBuf>,
+}
+
+/// Arguments of `millrace evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// What to take through which model.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The column with the truth [default: the one that the model was trained on]
+    #[arg(long)]
+    pub target: Option<String>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `millrace predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// What to take through which model.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Write the predictions into this CSV file, whole or not at all [default: standard output]
+    #[arg(long, short, value_name = "FILE.csv")]
+    pub output: Option<PathBuf>,
+    /// Put the columns of the data before the predictions
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// Arguments of `millrace check`.

@@ -35,6 +35,9 @@ pub struct DataArgs {
     /// Columns of categories, each of which becomes one column of zeros and ones
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     pub categorical: Vec<String>,
+    /// Columns of texts, each of which becomes the weighted counts of its words (TF-IDF)
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub text: Vec<String>,
     /// Columns that are left out
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     pub ignore: Vec<String>,

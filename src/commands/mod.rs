@@ -1,8 +1,12 @@
 //! Wiring only: configuration → parts → bind → serve → drain.
 
 mod check;
+mod evaluate;
+mod figures;
+mod file_model;
 mod gateway;
 mod health;
+mod predict;
 mod serve;
 mod simulate;
 mod start;
@@ -45,6 +49,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),

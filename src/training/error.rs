@@ -53,9 +53,11 @@ pub enum TrainingError {
     /// Somebody ended it before there was anything to keep.
     #[error("interrupted before there was a model; nothing was written")]
     Interrupted,
-    /// A column of texts, where only numbers and categories can be taken.
-    #[error("column {column} holds texts; this algorithm takes columns of numbers and categories")]
-    TextColumn {
+    /// No word is in two texts of a column.
+    #[error(
+        "column {column}: no word is in two texts of the training part, so that they tell nothing of others"
+    )]
+    NoWords {
         /// The column.
         column: String,
     },

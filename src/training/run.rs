@@ -625,6 +625,32 @@ Biscoe,50.3,Gentoo
         assert_eq!(metadata.features, ["island", "bill"]);
     }
 
+    /// Words of texts go through the graph as they stand in the file, beside other columns.
+    #[test]
+    fn texts_beside_numbers_are_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weather.csv");
+        let rows = (0..40).map(|row| match row % 4 {
+            0 => format!("A Red sky,{row},fair\n"),
+            1 => format!("no rain (red sun),{row},fair\n"),
+            2 => format!("Grey sky; rain,{row},foul\n"),
+            _ => format!("rain! Grey sun,{row},foul\n"),
+        });
+        std::fs::write(&file, format!("note,day,t\n{}", rows.collect::<String>())).unwrap();
+        let mut request = request(maximum_likelihood(0.01), &folder.path().join("models"));
+        request.data = file;
+        request.roles = Roles {
+            target: "t".into(),
+            text: vec!["note".into()],
+            ..Roles::default()
+        };
+        let outcome = run(&request).unwrap();
+        let Evaluation::Classification { accuracy, .. } = outcome.report.metrics else {
+            panic!("classes")
+        };
+        assert_eq!(accuracy, 1.0);
+    }
+
     #[test]
     fn weighted_classes_are_found_more_often() {
         let folder = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ mod predict;
 mod registry;
 pub mod reload;
 mod router;
-mod served;
+pub(crate) mod served;
 mod statistics;
 pub mod trial;
 mod v2;

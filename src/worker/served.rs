@@ -26,11 +26,19 @@ pub(crate) struct Served {
     pub(crate) engine: &'static str,
     /// What `model.toml` says.
     pub(crate) metadata: Metadata,
-    /// Its folder, and the repository that nothing in it may lead out of.
-    pub(crate) folder: PathBuf,
-    pub(crate) root: PathBuf,
+    /// Where its files lie.
+    pub(crate) place: Place,
     /// Where requests wait and run.
     pub(crate) batcher: Batcher,
+}
+
+/// Where the files of a version lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The repository, which nothing may lead out of.
+    pub(crate) root: PathBuf,
+    /// The version's own folder.
+    pub(crate) folder: PathBuf,
 }
 
 /// Why a version does not answer. The text is shown in `GET /models`.
@@ -54,11 +62,9 @@ pub(crate) enum LoadError {
 
 /// A version that is read, understood and warmed up, and does not answer yet.
 pub(crate) struct Prepared {
-    graph: Arc<dyn Graph>,
-    schema: Schema,
-    metadata: Metadata,
-    folder: PathBuf,
-    root: PathBuf,
+    pub(crate) graph: Arc<dyn Graph>,
+    pub(crate) schema: Schema,
+    pub(crate) metadata: Metadata,
 }
 
 impl Served {
@@ -79,22 +85,26 @@ impl Served {
             engine: config.engine.clone(),
         };
         trial.pass(&graph_path, &options)?;
-        let graph = engine::load(&graph_path, &options)?;
-        let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?
-            .or_classes(graph.classes())
-            .with_dictionaries(graph.dictionaries())?;
-        contain_panics(|| graph.warm_up())?;
-        Ok(Prepared {
-            graph,
-            schema,
-            metadata: artifact.metadata,
-            folder: folder.to_owned(),
-            root: root.to_owned(),
-        })
+        let prepared = Prepared::read(&graph_path, artifact.metadata, &options)?;
+        contain_panics(|| prepared.graph.warm_up())?;
+        Ok(prepared)
     }
 }
 
 impl Prepared {
+    /// Loads the graph at this path and understands it by this metadata.
+    pub(crate) fn read(graph: &Path, metadata: Metadata, options: &LoadOptions) -> Result<Self, LoadError> {
+        let graph = engine::load(graph, options)?;
+        let schema = Schema::new(graph.signature().clone(), &metadata)?
+            .or_classes(graph.classes())
+            .with_dictionaries(graph.dictionaries())?;
+        Ok(Self {
+            graph,
+            schema,
+            metadata,
+        })
+    }
+
     /// Starts its engines: from now on it can answer.
     pub(super) fn start(
         self,
@@ -103,6 +113,7 @@ impl Prepared {
         config: &BatchingConfig,
         metrics: &WorkerMetrics,
         load: Arc<ModelLoad>,
+        place: Place,
     ) -> Result<Served, LoadError> {
         let version = number.to_string();
         let batch_metrics = metrics.of_version(model, &version);
@@ -115,8 +126,7 @@ impl Prepared {
             schema: self.schema,
             engine: self.graph.engine_name(),
             metadata: self.metadata,
-            folder: self.folder,
-            root: self.root,
+            place,
             batcher,
         })
     }

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "model",
             "moment",
+            "offline",
             "simulation",
             "supervisor",
             "telemetry",
@@ -36,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http", &["api", "config"]),
     ("model", &[]),
     ("moment", &[]),
+    ("offline", &["api", "engine", "model", "training", "worker"]),
     (
         "simulation",
         &["api", "chart", "config", "gateway", "moment", "worker"],

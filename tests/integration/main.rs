@@ -30,6 +30,7 @@ mod readme;
 mod routes;
 mod serve;
 mod supervisor;
+mod whole_files;
 mod worker_bad_input;
 mod worker_batching;
 mod worker_drain;

@@ -62,7 +62,7 @@ fn request(data: &DataArgs) -> Request {
         roles: Roles {
             target: data.target.clone(),
             categorical: data.categorical.clone(),
-            text: Vec::new(),
+            text: data.text.clone(),
             ignored: data.ignore.clone(),
             missing: match data.missing {
                 MissingChoice::Refuse => Missing::Refuse,

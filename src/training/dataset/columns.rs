@@ -1,6 +1,6 @@
 //! From the cells of a table to columns of numbers, categories and texts.
 
-use super::table::{Cell, Place, Table};
+use super::table::{Cell, Table};
 use super::{Column, DatasetError, Values};
 
 /// In a column of numbers these words say that a value is missing.
@@ -108,57 +108,14 @@ impl Roles {
             Cell::Text(word) if self.missing != Missing::Refuse && MISSING_WORDS.contains(&word) => {
                 Ok(f64::NAN)
             }
-            _ => number(table, row, column),
+            _ => table.number(row, column),
         }
     }
 
     fn text(&self, table: &Table, row: usize, column: usize) -> Result<String, DatasetError> {
         match table.cell(row, column) {
             Cell::Missing if self.missing != Missing::Refuse => Ok(String::new()),
-            _ => text(table, row, column),
+            _ => table.text(row, column),
         }
     }
-}
-
-/// The finite number at a place.
-pub(super) fn number(table: &Table, row: usize, column: usize) -> Result<f64, DatasetError> {
-    let (place, name) = at(table, row, column);
-    match table.cell(row, column) {
-        Cell::Missing => Err(DatasetError::Missing { place, column: name }),
-        Cell::Number(number) if number.is_finite() => Ok(number),
-        Cell::Number(number) => Err(DatasetError::NotFinite {
-            place,
-            column: name,
-            found: number.to_string(),
-        }),
-        Cell::Text(text) => match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(number),
-            Ok(_) => Err(DatasetError::NotFinite {
-                place,
-                column: name,
-                found: text.to_owned(),
-            }),
-            Err(_) => Err(DatasetError::NotANumber {
-                place,
-                column: name,
-                found: text.to_owned(),
-            }),
-        },
-    }
-}
-
-/// The text at a place; a number of a typed file as it is usually written.
-pub(super) fn text(table: &Table, row: usize, column: usize) -> Result<String, DatasetError> {
-    match table.cell(row, column) {
-        Cell::Missing => {
-            let (place, column) = at(table, row, column);
-            Err(DatasetError::Missing { place, column })
-        }
-        Cell::Number(number) => Ok(number.to_string()),
-        Cell::Text(text) => Ok(text.to_owned()),
-    }
-}
-
-fn at(table: &Table, row: usize, column: usize) -> (Place, String) {
-    (table.place(row), table.columns()[column].clone())
 }

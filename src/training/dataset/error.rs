@@ -3,6 +3,18 @@
 use super::MIN_ROWS;
 use super::table::Place;
 
+/// Names that a message holds at the most.
+const MAX_NAMES: usize = 12;
+
+/// Names one after the other; of very many the first ones, and how many there are.
+#[must_use]
+pub fn few(names: &[String]) -> String {
+    match names.get(..MAX_NAMES) {
+        Some(first) if names.len() > MAX_NAMES => format!("{}, … ({} in all)", first.join(", "), names.len()),
+        _ => names.join(", "),
+    }
+}
+
 /// What is wrong with a data file. Lines are counted from 1, the header included, as editors do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DatasetError {
@@ -30,7 +42,7 @@ pub enum DatasetError {
         number: usize,
     },
     /// The target is not among the columns.
-    #[error("there is no column {target} to predict; the columns are {}", columns.join(", "))]
+    #[error("there is no column {target} to predict; the columns are {}", few(columns))]
     UnknownTarget {
         /// What was asked for.
         target: String,
@@ -92,7 +104,7 @@ pub enum DatasetError {
         found: String,
     },
     /// A column is named that there is not.
-    #[error("there is no column {column}; the columns are {}", columns.join(", "))]
+    #[error("there is no column {column}; the columns are {}", few(columns))]
     UnknownColumn {
         /// What was asked for.
         column: String,

@@ -13,7 +13,7 @@ use std::path::Path;
 use ndarray::{Array1, Array2};
 
 pub use self::columns::{Missing, Roles};
-pub use self::error::DatasetError;
+pub use self::error::{DatasetError, few};
 pub use self::table::{Cell, Place, Table};
 pub use self::target::{Target, TargetKind};
 

@@ -135,3 +135,80 @@ fn parse_error(error: &ParquetError) -> DatasetError {
         cause: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::basic::Compression;
+    use parquet::column::writer::ColumnWriter;
+    use parquet::data_type::ByteArray;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Three rows with a gap in each column but the last.
+    fn file(schema: &str, compression: Compression) -> File {
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = SerializedFileWriter::new(file.try_clone().unwrap(), schema, properties).unwrap();
+        let mut rows = writer.next_row_group().unwrap();
+        while let Some(mut column) = rows.next_column().unwrap() {
+            let there = Some([1, 0, 1].as_slice());
+            match column.untyped() {
+                ColumnWriter::DoubleColumnWriter(writer) => writer.write_batch(&[0.5, -3.0], there, None),
+                ColumnWriter::ByteArrayColumnWriter(writer) => {
+                    writer.write_batch(&[ByteArray::from("red"), ByteArray::from(" blue ")], there, None)
+                }
+                ColumnWriter::Int32ColumnWriter(writer) => writer.write_batch(&[7, 18_000], there, None),
+                ColumnWriter::BoolColumnWriter(writer) => {
+                    writer.write_batch(&[true, false, true], None, None)
+                }
+                _ => panic!("a column of another type"),
+            }
+            .unwrap();
+            column.close().unwrap();
+        }
+        rows.close().unwrap();
+        writer.close().unwrap();
+        file
+    }
+
+    #[test]
+    fn columns_keep_their_types_and_gaps_in_every_compression() {
+        let schema =
+            "message m { OPTIONAL DOUBLE size; OPTIONAL BYTE_ARRAY colour (UTF8); REQUIRED BOOLEAN ripe; }";
+        for compression in [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::ZSTD(Default::default()),
+            Compression::GZIP(Default::default()),
+        ] {
+            let table = parse(file(schema, compression)).unwrap();
+            assert_eq!(table.columns(), ["size", "colour", "ripe"]);
+            let row = |row| [0, 1, 2].map(|column| table.cell(row, column));
+            assert_eq!(row(0), [Cell::Number(0.5), Cell::Text("red"), Cell::Number(1.0)]);
+            assert_eq!(row(1), [Cell::Missing, Cell::Missing, Cell::Number(0.0)]);
+            assert_eq!(
+                row(2),
+                [Cell::Number(-3.0), Cell::Text("blue"), Cell::Number(1.0)]
+            );
+            assert_eq!(table.place(2).to_string(), "row 3");
+        }
+    }
+
+    #[test]
+    fn a_type_that_has_no_place_is_told() {
+        let dates = parse(file(
+            "message m { OPTIONAL INT32 day (DATE); }",
+            Compression::SNAPPY,
+        ));
+        assert_eq!(
+            dates.err().unwrap().to_string(),
+            "row 1, column day: expected a number, a boolean or a text, found a date"
+        );
+    }
+}

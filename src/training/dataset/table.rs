@@ -109,6 +109,49 @@ impl Table {
         self.columns.iter().position(|column| column == name)
     }
 
+    /// The finite number at a row and a column.
+    pub fn number(&self, row: usize, column: usize) -> Result<f64, DatasetError> {
+        let (place, name) = self.at(row, column);
+        match self.cell(row, column) {
+            Cell::Missing => Err(DatasetError::Missing { place, column: name }),
+            Cell::Number(number) if number.is_finite() => Ok(number),
+            Cell::Number(number) => Err(DatasetError::NotFinite {
+                place,
+                column: name,
+                found: number.to_string(),
+            }),
+            Cell::Text(text) => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(number),
+                Ok(_) => Err(DatasetError::NotFinite {
+                    place,
+                    column: name,
+                    found: text.to_owned(),
+                }),
+                Err(_) => Err(DatasetError::NotANumber {
+                    place,
+                    column: name,
+                    found: text.to_owned(),
+                }),
+            },
+        }
+    }
+
+    /// The text at a row and a column; a number of a typed file as it is usually written.
+    pub fn text(&self, row: usize, column: usize) -> Result<String, DatasetError> {
+        match self.cell(row, column) {
+            Cell::Missing => {
+                let (place, column) = self.at(row, column);
+                Err(DatasetError::Missing { place, column })
+            }
+            Cell::Number(number) => Ok(number.to_string()),
+            Cell::Text(text) => Ok(text.to_owned()),
+        }
+    }
+
+    fn at(&self, row: usize, column: usize) -> (Place, String) {
+        (self.place(row), self.columns[column].clone())
+    }
+
     /// Refuses a table that is too small to fit on and to hold out.
     pub(super) fn check_rows(&self) -> Result<(), DatasetError> {
         match self.rows() {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use ndarray::{Array1, Array2, Axis};
 
 use super::DatasetError;
-use super::columns::{number, text};
 use super::table::Table;
 
 /// What is to be predicted from each row.
@@ -44,11 +43,11 @@ impl Target {
         };
         match kind {
             TargetKind::Numbers => {
-                let values = (0..table.rows()).map(|row| number(table, row, column));
+                let values = (0..table.rows()).map(|row| table.number(row, column));
                 Ok(Self::Numbers(values.collect::<Result<_, _>>()?))
             }
             TargetKind::Classes => {
-                let values = (0..table.rows()).map(|row| text(table, row, column));
+                let values = (0..table.rows()).map(|row| table.text(row, column));
                 Self::classes(&values.collect::<Result<Vec<_>, _>>()?, name)
             }
         }

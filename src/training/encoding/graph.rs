@@ -1,7 +1,8 @@
 //! The encoding as nodes of a graph.
 
-use super::super::onnx::{Attribute, BATCH, Domain, Element, Graph, Size};
+use super::super::onnx::{Attribute, BATCH, Constant, Domain, Element, Graph, Size};
 use super::category::Categories;
+use super::words::{WORD, Words};
 use super::{Coding, Encoding, Kind, Unknown};
 
 /// Names that the graph itself uses.
@@ -32,7 +33,7 @@ impl Coding {
     fn filling(&self) -> Option<Option<f64>> {
         match &self.kind {
             Kind::Number(filling) => Some(filling.0),
-            Kind::Category(_) => None,
+            Kind::Category(_) | Kind::Words(_) => None,
         }
     }
 
@@ -50,6 +51,10 @@ impl Coding {
             Kind::Category(categories) => {
                 let input = graph.input(&name, Element::Text, &shape);
                 one_hot(graph, &input, categories, place)
+            }
+            Kind::Words(words) => {
+                let input = graph.input(&name, Element::Text, &shape);
+                weighted_counts(graph, &input, words, place)
             }
         }
     }
@@ -86,4 +91,53 @@ fn one_hot(graph: &mut Graph, input: &str, categories: &Categories, place: usize
         &format!("column{place}.encoded"),
         vec![("axis", Attribute::Int(1))],
     )
+}
+
+/// Lower case, words, their weighted counts, and a length of 1: as scikit-learn's exporter writes a `TfidfVectorizer`.
+fn weighted_counts(graph: &mut Graph, input: &str, words: &Words, place: usize) -> String {
+    let name = |part: &str| format!("column{place}.{part}");
+    let flat_shape = graph.parameter(&name("shape"), &[1], Constant::I64(vec![-1]));
+    let flat = graph.node("Reshape", &[input, &flat_shape], &name("flat"), vec![]);
+    let lower = graph.node(
+        "StringNormalizer",
+        &[&flat],
+        &name("lower"),
+        vec![
+            ("case_change_action", Attribute::Text("LOWER".to_owned())),
+            ("is_case_sensitive", Attribute::Int(1)),
+            // The default, en_US, is not on every machine, and ONNX Runtime asks the machine.
+            ("locale", Attribute::Text("C.UTF-8".to_owned())),
+        ],
+    );
+    let tokens = name("words");
+    let attributes = vec![
+        ("mark", Attribute::Int(0)),
+        ("mincharnum", Attribute::Int(1)),
+        ("pad_value", Attribute::Text("#".to_owned())),
+        ("tokenexp", Attribute::Text(WORD.to_owned())),
+    ];
+    graph.node_of(Domain::Runtime, "Tokenizer", &[&lower], &[&tokens], attributes);
+    let count = words.vocabulary.len() as i64;
+    let counts = graph.node(
+        "TfIdfVectorizer",
+        &[&tokens],
+        &name("counts"),
+        vec![
+            ("max_gram_length", Attribute::Int(1)),
+            ("max_skip_count", Attribute::Int(0)),
+            ("min_gram_length", Attribute::Int(1)),
+            ("mode", Attribute::Text("TFIDF".to_owned())),
+            ("ngram_counts", Attribute::Ints(vec![0])),
+            ("ngram_indexes", Attribute::Ints((0..count).collect())),
+            ("pool_strings", Attribute::Texts(words.vocabulary.clone())),
+            (
+                "weights",
+                Attribute::Floats(words.weights.iter().map(|&weight| weight as f32).collect()),
+            ),
+        ],
+    );
+    let encoded = name("encoded");
+    let attributes = vec![("norm", Attribute::Text("L2".to_owned()))];
+    graph.node_of(Domain::Ml, "Normalizer", &[&counts], &[&encoded], attributes);
+    encoded
 }

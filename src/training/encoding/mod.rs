@@ -1,4 +1,4 @@
-//! Columns of numbers and categories as the numbers that an algorithm is fitted on, and the same as nodes of a graph.
+//! Columns of numbers, categories and texts as the numbers that an algorithm is fitted on, and the same as nodes of a graph.
 //!
 //! An encoding is fitted on the training part. In the graph it stands before the model, so that whoever runs the file
 //! sends the columns as they are in the data: clients of a server do, and so does any other ONNX runtime.
@@ -6,11 +6,13 @@
 mod category;
 mod graph;
 mod number;
+mod words;
 
 use ndarray::{Array2, ArrayViewMut2, s};
 
 use self::category::Categories;
 use self::number::Filling;
+use self::words::Words;
 use super::TrainingError;
 use super::dataset::{Column, Dataset, Missing, Values};
 
@@ -41,20 +43,17 @@ struct Coding {
 enum Kind {
     Number(Filling),
     Category(Categories),
+    Words(Words),
 }
 
 impl Encoding {
     /// Fits on the training part.
     pub fn fit(data: &Dataset, missing: Missing, unknown: Unknown) -> Result<Self, TrainingError> {
-        let coding = |column: &Column| {
+        let coding = |column: &Column| -> Result<Coding, TrainingError> {
             let kind = match &column.values {
                 Values::Numbers(values) => Kind::Number(Filling::fit(&column.name, values, missing)?),
                 Values::Categories(values) => Kind::Category(Categories::fit(values, unknown)),
-                Values::Texts(_) => {
-                    return Err(TrainingError::TextColumn {
-                        column: column.name.clone(),
-                    });
-                }
+                Values::Texts(values) => Kind::Words(Words::fit(&column.name, values)?),
             };
             Ok(Coding {
                 name: column.name.clone(),
@@ -72,7 +71,7 @@ impl Encoding {
         self.columns.iter().map(Coding::width).sum()
     }
 
-    /// What each of these numbers is: the column, or a column and its category.
+    /// What each of these numbers is: the column, or a column and its category or word.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.columns.iter().flat_map(Coding::names).collect()
@@ -96,6 +95,7 @@ impl Coding {
         match &self.kind {
             Kind::Number(_) => 1,
             Kind::Category(categories) => categories.names.len(),
+            Kind::Words(words) => words.vocabulary.len(),
         }
     }
 
@@ -107,6 +107,13 @@ impl Coding {
                     .names
                     .iter()
                     .map(|name| format!("{}={name}", self.name));
+                named.collect()
+            }
+            Kind::Words(words) => {
+                let named = words
+                    .vocabulary
+                    .iter()
+                    .map(|word| format!("{}:{word}", self.name));
                 named.collect()
             }
         }
@@ -125,6 +132,12 @@ impl Coding {
                     if let Some(position) = categories.position(&self.name, value)? {
                         place[[row, position]] = 1.0;
                     }
+                }
+                Ok(())
+            }
+            (Kind::Words(words), Values::Texts(values)) => {
+                for (text, row) in values.iter().zip(place.rows_mut()) {
+                    words.write(text, row)?;
                 }
                 Ok(())
             }

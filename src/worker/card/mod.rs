@@ -88,7 +88,7 @@ async fn card(worker: &Worker, target: &Target, as_page: bool) -> Result<Respons
     let served = worker.registry.find(target.name(), target.version.as_deref())?;
     let model = Arc::clone(&served.model);
     let contents = read(served, CARD_FILE, move |served| {
-        let contents = read_card(&served.root, &served.folder)?;
+        let contents = read_card(&served.place.root, &served.place.folder)?;
         Ok(if as_page {
             page::render(&served.model, &String::from_utf8_lossy(&contents)).into_bytes()
         } else {
@@ -111,7 +111,7 @@ async fn picture(worker: &Worker, target: &Target, name: String) -> Result<Respo
     let served = worker.registry.find(target.name(), target.version.as_deref())?;
     let what = format!("picture {name:?}");
     let contents = read(served, &what, move |served| {
-        read_picture(&served.root, &served.folder, &name)
+        read_picture(&served.place.root, &served.place.folder, &name)
     });
     Ok(reply(contents.await?, SVG, PICTURE_POLICY))
 }
