@@ -20,17 +20,19 @@
 //! | [`model`] | signature, tensor, repository, artifact; no HTTP | — |
 //! | [`engine`] | runs a graph | model, system |
 //! | [`supervisor`] | starts and watches worker processes | config, http |
-//! | [`simulation`] | the balancing core over simulated workers on virtual time | config, gateway (balancing, retry budget), worker (load), api, moment |
-//! | [`training`] | fits models and writes artifacts | model, engine |
+//! | [`simulation`] | the balancing core over simulated workers on virtual time | config, gateway (balancing, retry budget), worker (load), api, chart, moment |
+//! | [`training`] | fits models and writes artifacts | model, engine, chart |
 //! | [`offline`] | whole files through a model, without a server | training (tables, figures), worker (validation), api, engine, model |
 //! | [`telemetry`] | every metric declared once; logging | config |
 //! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, config |
+//! | [`chart`] | what all pictures have in common | — |
 //! | [`moment`] | the time of the pure cores | — |
 //! | [`system`] | the two calls of the operating system that need `unsafe` | — |
 //!
 //! A test (`tests/integration/architecture.rs`) reads the `use crate::` lines and keeps it so.
 
 pub mod api;
+pub mod chart;
 pub mod cli;
 pub mod commands;
 pub mod config;

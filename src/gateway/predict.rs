@@ -71,7 +71,7 @@ pub async fn infer_by_path(
 /// Refuses what the headers of a request in some dialect already rule out.
 type Check = fn(&HeaderMap) -> Result<(), ApiError>;
 
-/// `GET /models/{model}` and what other dialects ask of one model: goes to a worker that serves it, within the same limits
+/// `GET /models/{model}`, its card, and what other dialects ask of one model: goes to a worker that serves it, within the same limits
 /// as a prediction.
 pub async fn ask_about_model(
     State(gateway): State<Arc<Gateway>>,

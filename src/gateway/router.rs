@@ -48,6 +48,13 @@ fn routes() -> Router<Arc<Gateway>> {
         )
         .route("/models", get(list_models))
         .route("/models/{model}", get(ask_about_model))
+        .route("/models/{model}/card", get(ask_about_model))
+        .route("/models/{model}/card/{picture}", get(ask_about_model))
+        .route("/models/{model}/versions/{version}/card", get(ask_about_model))
+        .route(
+            "/models/{model}/versions/{version}/card/{picture}",
+            get(ask_about_model),
+        )
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))

@@ -164,6 +164,11 @@ mod tests {
             ("/v2/models/iris/infer", Some("/v2/models/iris/versions/2/infer")),
             ("/v2/models/iris/ready", Some("/v2/models/iris/versions/2/ready")),
             ("/v2/models/iris", Some("/v2/models/iris/versions/2")),
+            ("/models/iris/card", Some("/models/iris/versions/2/card")),
+            (
+                "/models/iris/card/loss.svg",
+                Some("/models/iris/versions/2/card/loss.svg"),
+            ),
             ("/models/iris", None),
         ] {
             assert_eq!(with_version(path, "2").as_deref(), expected, "{path}");

@@ -1,6 +1,7 @@
 //! What both servers share: the accept loop with its timeouts, the drain, bodies with limits, ids, and the one place
 //! where an error becomes an answer.
 
+pub mod accept;
 pub mod authorization;
 pub mod body;
 pub mod compression;

@@ -5,12 +5,14 @@
 //! left alone. Links inside are followed, so that `1 -> ..data/1` and a swapped `current` are what they point at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::card::{PICTURE_FOLDER, is_of_card};
 use super::name::{is_model_name, parse_version};
 
 /// Folders inside a version's folder are looked into so deep; weights lie one deep at most.
@@ -131,17 +133,19 @@ impl Contents {
 }
 
 /// What the files of the version in `folder` look like now. Hidden ones do not count: copying tools and network file
-/// systems keep there what is not meant to be seen.
+/// systems keep there what is not meant to be seen. Neither do the card and its pictures: a word that is put right there is
+/// no reason to load a model again.
 pub fn fingerprint(root: &Path, folder: &Path) -> io::Result<Fingerprint> {
     let mut hasher = DefaultHasher::new();
     let mut files_left = MAX_FILES;
-    hash_files(root, folder, MAX_DEPTH, &mut files_left, &mut hasher)?;
+    hash_files(root, (folder, &[]), MAX_DEPTH, &mut files_left, &mut hasher)?;
     Ok(Fingerprint(hasher.finish()))
 }
 
+/// `parts` are the names of the folders from the version's own down to `folder`.
 fn hash_files(
     root: &Path,
-    folder: &Path,
+    (folder, parts): (&Path, &[&str]),
     depth: usize,
     files_left: &mut usize,
     hasher: &mut DefaultHasher,
@@ -150,7 +154,7 @@ fn hash_files(
     for entry in fs::read_dir(folder)? {
         names.push(entry?.file_name());
     }
-    names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
+    names.retain(|name| !name.as_encoded_bytes().starts_with(b".") && !is_of_card(&below(parts, name)));
     names.sort();
     for name in names {
         if *files_left == 0 {
@@ -160,7 +164,11 @@ fn hash_files(
         let Some(path) = resolve(&folder.join(&name))? else {
             continue;
         };
-        name.hash(hasher);
+        let below = below(parts, &name);
+        // Whether there is a folder for pictures says nothing either; what else lies in it does.
+        if below != [PICTURE_FOLDER] {
+            name.hash(hasher);
+        }
         if !path.starts_with(root) {
             continue;
         }
@@ -169,10 +177,16 @@ fn hash_files(
             let modified = (metadata.mtime(), metadata.mtime_nsec());
             (metadata.len(), modified, metadata.dev(), metadata.ino()).hash(hasher);
         } else if metadata.is_dir() && depth > 0 {
-            hash_files(root, &path, depth - 1, files_left, hasher)?;
+            hash_files(root, (&path, &below), depth - 1, files_left, hasher)?;
         }
     }
     Ok(())
+}
+
+fn below<'n>(parts: &[&'n str], name: &'n OsStr) -> Vec<&'n str> {
+    let mut longer = parts.to_vec();
+    longer.push(name.to_str().unwrap_or_default());
+    longer
 }
 
 struct Folder {
@@ -315,6 +329,22 @@ mod tests {
         fs::rename(root.path().join("iris"), root.path().join("rose")).unwrap();
         let moved = scan(root.path()).unwrap();
         assert_eq!(moved.models["rose"][&1].fingerprint, seen[4]);
+    }
+
+    #[test]
+    fn a_card_comes_and_changes_without_another_fingerprint() {
+        let root = repository(&["iris/1"]);
+        fs::write(root.path().join("iris/1/model.onnx"), "x").unwrap();
+        let before = fingerprint_of(&root);
+        fs::write(root.path().join("iris/1/card.md"), "# iris").unwrap();
+        fs::create_dir(root.path().join("iris/1/card")).unwrap();
+        assert_eq!(fingerprint_of(&root), before);
+        fs::write(root.path().join("iris/1/card/loss.svg"), "<svg/>").unwrap();
+        fs::write(root.path().join("iris/1/card.md"), "# iris, in better words").unwrap();
+        assert_eq!(fingerprint_of(&root), before);
+        // A graph may keep its weights anywhere.
+        fs::write(root.path().join("iris/1/card/weights.bin"), "x").unwrap();
+        assert_ne!(fingerprint_of(&root), before);
     }
 
     #[test]

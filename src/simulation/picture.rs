@@ -2,33 +2,21 @@
 
 use std::error::Error;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::outcome::Outcome;
+use crate::chart::{
+    Area, BLUE, CAPTION_SIZE, DARK_GREY, DESCRIPTION_SIZE, Drawing, FONT, GREEN, GREY, LABEL_SIZE, PINK, SKY,
+    VERMILION, VIOLET, YELLOW, draw, legend,
+};
 
 /// A policy's name and what came of it.
 pub type Drawn<'a> = (&'a str, &'a Outcome);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawing = Result<(), Box<dyn Error>>;
-
 const SIZE: (u32, u32) = (1280, 640);
 const LEGEND_HEIGHT: u32 = 62;
 const LEGEND_COLUMNS: usize = 5;
-const FONT: &str = "sans-serif";
-/// Colours that people with any vision tell apart (Okabe and Ito 2008), and two greys.
-const COLOURS: [RGBColor; 9] = [
-    RGBColor(153, 153, 153),
-    RGBColor(80, 80, 80),
-    RGBColor(240, 200, 40),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 114, 178),
-    RGBColor(204, 121, 167),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(120, 60, 160),
-];
+const COLOURS: [RGBColor; 9] = [GREY, DARK_GREY, YELLOW, SKY, BLUE, PINK, VERMILION, GREEN, VIOLET];
 /// Nines of the last percentile that is drawn: 99.9.
 const LAST_NINES: f64 = 3.0;
 /// Points of a curve at most.
@@ -40,19 +28,15 @@ const POINTS: usize = 300;
 ///
 /// Where the picture cannot be laid out, in the words of the library that draws.
 pub fn picture(title: &str, drawn: &[Drawn<'_>]) -> Result<String, Box<dyn Error>> {
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let below = root.titled(title, (FONT, 19))?;
-        let (legend, charts) = below.split_vertically(LEGEND_HEIGHT);
+    draw(SIZE, title, |below| {
+        let (top, charts) = below.split_vertically(LEGEND_HEIGHT);
         let (left, right) = charts.split_horizontally(SIZE.0 * 11 / 20);
-        draw_legend(&legend, drawn)?;
+        let named = drawn.iter().enumerate();
+        let named = named.map(|(index, &(name, _))| (name, style(index)));
+        legend(&top, LEGEND_COLUMNS, named)?;
         draw_latencies(&left, drawn)?;
-        draw_loads(&right, drawn)?;
-        root.present()?;
-    }
-    Ok(svg)
+        draw_loads(&right, drawn)
+    })
 }
 
 /// The first ones are broader, so that one that lies under another is still seen.
@@ -61,27 +45,13 @@ fn style(index: usize) -> ShapeStyle {
     COLOURS[index % COLOURS.len()].stroke_width(width as u32)
 }
 
-fn draw_legend(area: &Area<'_>, drawn: &[Drawn<'_>]) -> Drawing {
-    let width = (SIZE.0 as usize - 80) / LEGEND_COLUMNS;
-    for (index, (name, _)) in drawn.iter().enumerate() {
-        let x = (70 + index % LEGEND_COLUMNS * width) as i32;
-        let y = (18 + index / LEGEND_COLUMNS * 24) as i32;
-        area.draw(&PathElement::new(
-            [(x, y), (x + 30, y)],
-            style(index).stroke_width(4),
-        ))?;
-        area.draw(&Text::new((*name).to_owned(), (x + 38, y - 9), (FONT, 17)))?;
-    }
-    Ok(())
-}
-
 fn draw_latencies(area: &Area<'_>, drawn: &[Drawn<'_>]) -> Drawing {
     let curves: Vec<Vec<(f64, f64)>> = drawn.iter().map(|(_, outcome)| latency_curve(outcome)).collect();
     let millis = || curves.iter().flatten().map(|&(_, millis)| millis);
     let least = millis().fold(f64::INFINITY, f64::min).clamp(1e-3, 1e6);
     let most = millis().fold(least, f64::max);
     let mut chart = ChartBuilder::on(area)
-        .caption("Latency", (FONT, 18))
+        .caption("Latency", (FONT, CAPTION_SIZE))
         .margin_left(6)
         .margin_right(24)
         .margin_bottom(8)
@@ -96,8 +66,8 @@ fn draw_latencies(area: &Area<'_>, drawn: &[Drawn<'_>]) -> Drawing {
         .x_labels(4)
         .x_label_formatter(&|nines| percentile(*nines))
         .y_label_formatter(&|millis| format!("{millis}"))
-        .label_style((FONT, 15))
-        .axis_desc_style((FONT, 16))
+        .label_style((FONT, LABEL_SIZE))
+        .axis_desc_style((FONT, DESCRIPTION_SIZE))
         .draw()?;
     for (index, curve) in curves.into_iter().enumerate() {
         chart.draw_series(LineSeries::new(curve, style(index)))?;
@@ -128,7 +98,7 @@ fn draw_loads(area: &Area<'_>, drawn: &[Drawn<'_>]) -> Drawing {
         .max()
         .unwrap_or(1);
     let mut chart = ChartBuilder::on(area)
-        .caption("Load of each worker", (FONT, 18))
+        .caption("Load of each worker", (FONT, CAPTION_SIZE))
         .margin_left(6)
         .margin_right(24)
         .margin_bottom(8)
@@ -143,8 +113,8 @@ fn draw_loads(area: &Area<'_>, drawn: &[Drawn<'_>]) -> Drawing {
         .x_labels(workers.min(10))
         .x_label_formatter(&|rank| format!("{rank:.0}"))
         .y_label_formatter(&|percent| format!("{percent:.0}"))
-        .label_style((FONT, 15))
-        .axis_desc_style((FONT, 16))
+        .label_style((FONT, LABEL_SIZE))
+        .axis_desc_style((FONT, DESCRIPTION_SIZE))
         .draw()?;
     for (index, (_, outcome)) in drawn.iter().enumerate() {
         let curve = load_curve(outcome);

@@ -93,9 +93,12 @@ impl Draft {
         self.new.join(GRAPH_FILE)
     }
 
-    /// Writes one of its files.
+    /// Writes one of its files, which may lie in a folder of its own.
     pub fn write(&self, file: &str, contents: &[u8]) -> Result<(), TrainingError> {
-        write_file(&self.new.join(file), contents)
+        let path = self.new.join(file);
+        let folder = path.parent().unwrap_or(&self.new);
+        fs::create_dir_all(folder)
+            .and_then(|()| write_file(&path, contents))
             .map_err(|error| write_error(&self.folder.join(file), error))
     }
 

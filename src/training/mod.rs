@@ -4,7 +4,7 @@
 //!
 //! [`run`] reads the file ([`dataset`]), holds rows out ([`split`]), fits the asked algorithm on the rest ([`algorithm`]),
 //! writes the graph, lets the engine that serves it predict the rows held out ([`score`]), computes the figures
-//! ([`evaluation`]), and puts the version into the repository ([`artifact`]). Every random choice comes from one seeded
+//! ([`evaluation`]), tells people of it (`card`), and puts the version into the repository ([`artifact`]). Every random choice comes from one seeded
 //! generator ([`random`]), in this order, so the same seed gives the same bytes.
 //!
 //! # The map
@@ -24,10 +24,11 @@
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
 //! | [`score`], [`evaluation`] | what the written file predicts; R², RMSE, accuracy, log-loss, ROC AUC, confusion matrix |
 //! | [`onnx`], [`artifact`] | the graph as ONNX; a version's folder, written whole or not at all |
-//! | [`report`] | exact parameters and figures as JSON |
+//! | [`report`], `card` | exact parameters and figures as JSON; what people should know, with pictures |
 
 pub mod algorithm;
 pub mod artifact;
+mod card;
 pub mod convolutional_network;
 pub mod cross_validation;
 pub mod dataset;

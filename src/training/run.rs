@@ -8,6 +8,7 @@ use ndarray::Array2;
 use super::TrainingError;
 use super::algorithm::{Algorithm, Baseline, Context, Fitted};
 use super::artifact::{Destination, Draft};
+use super::card;
 use super::cross_validation::{folds, mean_and_deviation};
 use super::dataset::{Dataset, Roles};
 use super::encoding::Unknown;
@@ -43,6 +44,8 @@ pub struct Request {
     pub seed: u64,
     /// One line for people.
     pub description: Option<String>,
+    /// The command that asks for the same, for the card.
+    pub command: Option<String>,
 }
 
 /// What came of a run.
@@ -194,6 +197,18 @@ pub fn run(
         epochs: curve,
     };
     let draft = fitting.draft;
+    let subject = card::Subject {
+        request,
+        roles: &roles,
+        report: &report,
+        inputs: &fitted.graph.inputs,
+        training: &training,
+        held_out: &held_out,
+        predictions: predictions.view(),
+        predict: &|data| score::predict(&draft.graph_path(), &fitted.inputs, data),
+        graph_size: graph_size(&draft),
+    };
+    card::write(&subject, &draft)?;
     draft.write_metadata(&request.metadata(&report, &fitted, rows))?;
     let folder = draft.publish()?;
     Ok(Outcome {
@@ -201,6 +216,11 @@ pub fn run(
         folder,
         report,
     })
+}
+
+fn graph_size(draft: &Draft) -> usize {
+    let size = std::fs::metadata(draft.graph_path()).map_or(u64::MAX, |file| file.len());
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 /// What every fit of one run shares.
@@ -407,6 +427,7 @@ mod tests {
     use super::super::neural_network::NeuralNetwork;
     use super::*;
     use crate::model::artifact::{Artifact, METADATA_FILE};
+    use crate::model::card::CARD_FILE;
 
     fn network(task: TargetKind) -> NeuralNetwork {
         NeuralNetwork {
@@ -451,6 +472,7 @@ mod tests {
             test_fraction: 0.2,
             seed: 7,
             description: Some("A test.".into()),
+            command: None,
         }
     }
 
@@ -485,7 +507,7 @@ mod tests {
             let mut request = request(algorithm, folder.path());
             let [once, again] = [(), ()].map(|()| run(&request).unwrap().folder);
             assert_ne!(once, again);
-            for file in [GRAPH_FILE, METADATA_FILE] {
+            for file in [GRAPH_FILE, METADATA_FILE, CARD_FILE] {
                 let [once, again] = [&once, &again].map(|folder| std::fs::read(folder.join(file)).unwrap());
                 assert!(once == again, "{file} of {}", request.candidates[0].name());
             }

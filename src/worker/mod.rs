@@ -8,6 +8,7 @@
 mod admin;
 mod answer;
 mod batching;
+mod card;
 mod dialect;
 mod handlers;
 pub mod load;

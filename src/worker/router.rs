@@ -11,7 +11,7 @@ use axum::routing::{get, post, put};
 use super::dialect::Dialect;
 use super::native::Native;
 use super::predict::{Target, predict};
-use super::{Worker, admin, handlers, v2};
+use super::{Worker, admin, card, handlers, v2};
 use crate::http::observe::AccessLog;
 use crate::http::reply::unreadable_path;
 use crate::http::routes::{finish, guarded};
@@ -38,6 +38,13 @@ fn routes() -> Router<Arc<Worker>> {
         )
         .route("/models", get(handlers::list_models))
         .route("/models/{model}", get(handlers::show_model))
+        .route("/models/{model}/card", get(card::show))
+        .route("/models/{model}/card/{picture}", get(card::show_picture))
+        .route("/models/{model}/versions/{version}/card", get(card::show))
+        .route(
+            "/models/{model}/versions/{version}/card/{picture}",
+            get(card::show_picture),
+        )
         .route("/livez", get(handlers::livez))
         .route("/readyz", get(handlers::readyz))
         .route("/metrics", get(handlers::show_metrics))

@@ -31,8 +31,19 @@ pub(crate) struct Served {
     pub(crate) engine: &'static str,
     /// What `model.toml` says.
     pub(crate) metadata: Metadata,
+    /// Where its files lie.
+    pub(crate) place: Place,
     /// Where requests wait and run.
     pub(crate) batcher: Batcher,
+}
+
+/// Where the files of a version lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The repository, which nothing may lead out of.
+    pub(crate) root: PathBuf,
+    /// The version's own folder.
+    pub(crate) folder: PathBuf,
 }
 
 /// Why a version does not answer. The text is shown in `GET /models`.
@@ -241,6 +252,7 @@ impl Prepared {
         config: &BatchingConfig,
         metrics: &WorkerMetrics,
         load: Arc<ModelLoad>,
+        place: Place,
     ) -> Result<Served, LoadError> {
         let version = number.to_string();
         let batch_metrics = metrics.of_version(model, &version);
@@ -254,6 +266,7 @@ impl Prepared {
             token_axes: self.token_axes,
             engine: self.graph.engine_name(),
             metadata: self.metadata,
+            place,
             batcher,
         })
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate, and the modules that it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["model"]),
+    ("chart", &[]),
     ("cli", &[]),
     (
         "commands",
@@ -37,11 +38,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("moment", &[]),
     ("offline", &["api", "engine", "model", "training", "worker"]),
-    ("simulation", &["api", "config", "gateway", "moment", "worker"]),
+    (
+        "simulation",
+        &["api", "chart", "config", "gateway", "moment", "worker"],
+    ),
     ("supervisor", &["config", "http"]),
     ("system", &[]),
     ("telemetry", &["config"]),
-    ("training", &["engine", "model"]),
+    ("training", &["chart", "engine", "model"]),
     (
         "worker",
         &[

@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod cards;
 mod chaos;
 mod command_line;
 mod compression;

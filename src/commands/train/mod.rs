@@ -1,5 +1,6 @@
 //! `millrace train`: read the data, fit, write the artifact, print the held-out figures.
 
+mod again;
 mod algorithms;
 mod grid;
 mod interrupt;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
+use self::again::again;
 use self::algorithms::algorithm;
 use self::interrupt::on_interrupt;
 use self::progress::Display;
@@ -29,10 +31,11 @@ const DEFAULT_FOLDS: usize = 5;
 pub(super) fn run(arguments: &TrainArgs) -> Result<(), Failure> {
     let (data, only) = algorithm(&arguments.algorithm);
     let mut request = request(data);
+    let line: Vec<OsString> = std::env::args_os().collect();
+    request.command = again(&line);
     if data.grid.is_empty() {
         request.candidates = vec![only];
     } else {
-        let line: Vec<OsString> = std::env::args_os().collect();
         let candidates = grid::candidates(&line, &data.grid)?;
         request.candidates = candidates
             .iter()
@@ -84,6 +87,7 @@ fn request(data: &DataArgs) -> Request {
         test_fraction: data.test_fraction,
         seed: data.seed,
         description: data.description.clone(),
+        command: None,
     }
 }
 

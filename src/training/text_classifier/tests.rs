@@ -205,6 +205,7 @@ fn request(options: TextClassifier, folder: &Path, data: &str) -> Request {
         test_fraction: 0.25,
         seed: 5,
         description: None,
+        command: None,
     }
 }
 

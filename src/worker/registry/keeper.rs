@@ -18,7 +18,7 @@ use super::watch::Watching;
 use super::{ControlError, Registry};
 use crate::config::{VersionPolicy, Watch, WorkerConfig};
 use crate::model::repository::{Contents, Fingerprint, VersionFiles, scan};
-use crate::worker::served::Served;
+use crate::worker::served::{Place, Served};
 
 /// The least time between two looks at the repository, however often the system says that something changed.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
@@ -371,8 +371,13 @@ impl Keeper {
         let metrics = &registry.metrics;
         // On this thread, because engines must not inherit the low priority of a loader.
         let load = registry.load_of(model);
+        let place = Place {
+            root: job.root.clone(),
+            folder: job.files.folder.clone(),
+        };
+        let batching = &job.config.batching;
         let started =
-            outcome.and_then(|prepared| prepared.start(model, number, &job.config.batching, metrics, load));
+            outcome.and_then(|prepared| prepared.start(model, number, batching, metrics, load, place));
         match started {
             Ok(served) => {
                 let task = served.schema.task();
