@@ -10,7 +10,7 @@ pub(super) fn run(arguments: &EvaluateArgs) -> Result<(), Failure> {
     let bar = file_model::bar(table.rows());
     let (target, column) = (arguments.target.as_deref(), arguments.file.column.as_deref());
     let evaluated = evaluate(&mut model, &table, target, column, &mut |rows| {
-        bar.set_position(rows as u64)
+        bar.set_position(rows as u64);
     });
     bar.finish_and_clear();
     let evaluated = evaluated.map_err(file_model::failure)?;

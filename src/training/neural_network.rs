@@ -223,14 +223,14 @@ mod tests {
             names: vec!["same".into(), "different".into()],
             labels,
         };
-        Dataset::of_numbers(&vec!["x".to_owned(), "y".to_owned()], &rows, target)
+        Dataset::of_numbers(&["x".to_owned(), "y".to_owned()], &rows, target)
     }
 
     /// A parabola in a unit far from 1.
     fn parabola() -> Dataset {
         let rows = Array2::from_shape_fn((120, 1), |(row, _)| row as f64 / 30.0 - 2.0);
         let target = Target::Numbers(rows.column(0).mapv(|x| 5000.0 + 1000.0 * x * x));
-        Dataset::of_numbers(&vec!["x".to_owned()], &rows, target)
+        Dataset::of_numbers(&["x".to_owned()], &rows, target)
     }
 
     fn fit(options: &NeuralNetwork, data: &Dataset, seed: u64) -> Result<FeedForward, TrainingError> {

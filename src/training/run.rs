@@ -687,8 +687,9 @@ Biscoe,50.3,Gentoo
 
     #[test]
     fn wrong_use_starts_nothing() {
+        type Change = (&'static str, fn(&mut Request));
         let folder = tempfile::tempdir().unwrap();
-        let changes: [(&str, fn(&mut Request)); 8] = [
+        let changes: [Change; 8] = [
             ("--model", |request| request.destination.model = "../m".into()),
             ("--as-version", |request| request.destination.version = Some(0)),
             ("--test-fraction", |request| request.test_fraction = 0.0),
@@ -696,7 +697,7 @@ Biscoe,50.3,Gentoo
             ("--test-fraction", |request| request.test_fraction = f64::NAN),
             ("--seed", |request| request.seed = u64::MAX),
             ("--ridge", |request| {
-                request.candidates = vec![least_squares(-1.0)]
+                request.candidates = vec![least_squares(-1.0)];
             }),
             ("--cross-validate", |request| request.cross_validate = Some(1)),
         ];

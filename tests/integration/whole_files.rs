@@ -32,7 +32,7 @@ fn data(name: &str) -> String {
 /// Trains on iris and gives the repository and what the report says.
 async fn trained(folder: &Path) -> (String, Value) {
     let (repository, report) = (folder.join("models"), folder.join("report.json"));
-    let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
+    let text = |path: &PathBuf| path.to_str().expect("a temporary path is text").to_owned();
     let (repository_text, report_text) = (text(&repository), text(&report));
     let arguments = [
         "train",
@@ -52,8 +52,11 @@ async fn trained(folder: &Path) -> (String, Value) {
         &report_text,
     ];
     said(&run(&[arguments.as_slice(), places.as_slice()].concat()).await);
-    let report = std::fs::read_to_string(report).unwrap();
-    (repository_text, serde_json::from_str(&report).unwrap())
+    let report = std::fs::read_to_string(report).expect("the report is written");
+    (
+        repository_text,
+        serde_json::from_str(&report).expect("the report is JSON"),
+    )
 }
 
 #[tokio::test]
