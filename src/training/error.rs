@@ -51,6 +51,9 @@ pub enum TrainingError {
         /// Steps taken.
         steps: u64,
     },
+    /// A kernel value does not fit the 32-bit floats of the graph.
+    #[error("kernel values are beyond the range of 32-bit floats; lower --degree, --gamma or --coef0")]
+    KernelOverflow,
     /// The loss left the finite numbers.
     #[error("the loss became {loss} in epoch {epoch}: training diverged; lower --learning-rate")]
     Diverged {

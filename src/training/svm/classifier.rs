@@ -190,7 +190,7 @@ impl Support {
     }
 
     /// Where the vectors of each class begin, and where the last ones end.
-    fn starts(&self) -> Vec<usize> {
+    pub(super) fn starts(&self) -> Vec<usize> {
         let mut starts = vec![0];
         for count in &self.per_class {
             starts.push(starts[starts.len() - 1] + count);
@@ -244,7 +244,7 @@ impl TwoClasses {
             .map(multiplier)
             .collect();
         let Solution { alpha, bias } =
-            solve(&multipliers, &mut Gram::new(&self.samples), tolerance, context)?;
+            solve(&multipliers, &mut Gram::new(&self.samples)?, tolerance, context)?;
         let weights = multipliers
             .iter()
             .zip(alpha)

@@ -1,6 +1,6 @@
 //! The machines as nodes of a graph: `Scaler`, then `SVMClassifier` or `SVMRegressor`.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, array};
+use ndarray::{Array1, Array2, ArrayView2, Axis, array, s};
 use serde_json::{Value, json};
 
 use super::super::fitted::FittedModel;
@@ -11,6 +11,8 @@ use super::kernel::Kernel;
 use super::platt::Sigmoid;
 use super::regressor::Regressor;
 
+/// Vectors that stand class by class, how many there are of each class, and (classes − 1) × vectors coefficients.
+type Vectors = (Array2<f64>, Vec<usize>, Array2<f64>);
 type Attributes = Vec<(&'static str, Attribute)>;
 
 impl FittedModel for Regressor {
@@ -21,10 +23,18 @@ impl FittedModel for Regressor {
     fn add_to(&self, graph: &mut Graph, features: &str) {
         let standardised = scaler(graph, &self.standardiser, features);
         let mut attributes = kernel_attributes(self.vectors.kernel());
+        let (vectors, coefficients) = match self.vectors.kernel() {
+            // Of products a single vector is the sum: shorter, faster, and with less rounding.
+            Kernel::Linear => {
+                let sum = self.coefficients.dot(&self.vectors.rows());
+                (sum.insert_axis(Axis(0)), array![1.0])
+            }
+            _ => (self.vectors.rows().to_owned(), self.coefficients.clone()),
+        };
         attributes.extend([
-            ("n_supports", Attribute::Int(self.vectors.count() as i64)),
-            ("support_vectors", floats(self.vectors.rows())),
-            ("coefficients", floats(&self.coefficients)),
+            ("n_supports", Attribute::Int(vectors.nrows() as i64)),
+            ("support_vectors", floats(&vectors)),
+            ("coefficients", floats(&coefficients)),
             ("rho", Attribute::Floats(vec![self.bias as f32])),
         ]);
         graph.node_of(
@@ -135,18 +145,54 @@ impl FittedModel for Classifier {
 
 impl Classifier {
     fn attributes(&self) -> Attributes {
-        let support = &self.support;
+        let kernel = self.support.vectors.kernel();
+        let (vectors, per_class, coefficients) = match kernel {
+            Kernel::Linear => self.sums(),
+            _ => self.vectors(),
+        };
         let biases = self.pairs.iter().map(|pair| pair.bias as f32).collect();
-        let per_class = support.per_class.iter().map(|&count| count as i64).collect();
-        let mut attributes = kernel_attributes(support.vectors.kernel());
+        let per_class = per_class.iter().map(|&count| count as i64).collect();
+        let mut attributes = kernel_attributes(kernel);
         attributes.extend([
             ("classlabels_strings", Attribute::Texts(self.names.clone())),
             ("vectors_per_class", Attribute::Ints(per_class)),
-            ("support_vectors", floats(support.vectors.rows())),
-            ("coefficients", floats(support.coefficients.view())),
+            ("support_vectors", floats(&vectors)),
+            ("coefficients", floats(&coefficients)),
             ("rho", Attribute::Floats(biases)),
         ]);
         attributes
+    }
+
+    fn vectors(&self) -> Vectors {
+        let support = &self.support;
+        (
+            support.vectors.rows().to_owned(),
+            support.per_class.clone(),
+            support.coefficients.clone(),
+        )
+    }
+
+    /// Of products, one vector a pair is the sum of all: it stands with the first class of the pair, and counts in that pair
+    /// only. Shorter, faster, and with less rounding.
+    fn sums(&self) -> Vectors {
+        let support = &self.support;
+        let starts = support.starts();
+        let classes = self.names.len();
+        let width = support.vectors.rows().ncols();
+        let mut sums = Array2::zeros((self.pairs.len(), width));
+        let mut coefficients = Array2::zeros((classes - 1, self.pairs.len()));
+        for (place, pair) in self.pairs.iter().enumerate() {
+            for (class, against) in [(pair.first, pair.second - 1), (pair.second, pair.first)] {
+                let range = starts[class]..starts[class + 1];
+                let weights = support.coefficients.slice(s![against, range.clone()]);
+                let sum = weights.dot(&support.vectors.rows().slice(s![range, ..]));
+                let mut row = sums.row_mut(place);
+                row += &sum;
+            }
+            coefficients[[pair.second - 1, place]] = 1.0;
+        }
+        let per_class = (0..classes).map(|class| classes - 1 - class).collect();
+        (sums, per_class, coefficients)
     }
 }
 

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
+use super::super::TrainingError;
+
 /// Bytes of kernel values that are kept at most, while one machine is fitted.
 const CACHE_BYTES: usize = 256 << 20;
 
@@ -119,21 +121,23 @@ struct Kept {
 }
 
 impl<'a> Gram<'a> {
-    pub(super) fn new(samples: &'a Samples) -> Self {
+    pub(super) fn new(samples: &'a Samples) -> Result<Self, TrainingError> {
         let row_bytes = size_of::<f64>() * samples.count().max(1);
         Self::with_capacity(samples, CACHE_BYTES / row_bytes)
     }
 
-    fn with_capacity(samples: &'a Samples, capacity: usize) -> Self {
-        Self {
+    fn with_capacity(samples: &'a Samples, capacity: usize) -> Result<Self, TrainingError> {
+        let diagonal = samples.diagonal();
+        check(&diagonal)?;
+        Ok(Self {
             samples,
-            diagonal: samples.diagonal(),
+            diagonal,
             kept: std::iter::repeat_with(|| None).take(samples.count()).collect(),
             count: 0,
             // The solver looks at two rows at once.
             capacity: capacity.max(2),
             clock: 0,
-        }
+        })
     }
 
     /// The kernel of a sample with itself.
@@ -142,22 +146,23 @@ impl<'a> Gram<'a> {
     }
 
     /// The kernels of a sample with all of them.
-    pub(super) fn row(&mut self, place: usize) -> Rc<[f64]> {
+    pub(super) fn row(&mut self, place: usize) -> Result<Rc<[f64]>, TrainingError> {
         self.clock += 1;
         if let Some(kept) = &mut self.kept[place] {
             kept.used = self.clock;
-            return Rc::clone(&kept.values);
+            return Ok(Rc::clone(&kept.values));
         }
         if self.count == self.capacity {
             self.forget_oldest();
         }
         let values: Rc<[f64]> = self.samples.compare(self.samples.rows.row(place)).to_vec().into();
+        check(&values)?;
         self.kept[place] = Some(Kept {
             values: Rc::clone(&values),
             used: self.clock,
         });
         self.count += 1;
-        values
+        Ok(values)
     }
 
     /// A walk over all rows, which is nothing beside the computation of one.
@@ -171,6 +176,15 @@ impl<'a> Gram<'a> {
             *oldest = None;
             self.count -= 1;
         }
+    }
+}
+
+/// The graph computes in 32 bits.
+fn check(values: &[f64]) -> Result<(), TrainingError> {
+    if values.iter().all(|&value| (value as f32).is_finite()) {
+        Ok(())
+    } else {
+        Err(TrainingError::KernelOverflow)
     }
 }
 
@@ -199,6 +213,18 @@ mod tests {
         assert!((rbf - (-1.0_f64).exp()).abs() < 1e-15, "{rbf}");
     }
 
+    #[test]
+    fn values_that_the_graph_cannot_hold_are_told() {
+        let kernel = Kernel::Polynomial {
+            gamma: 1.0,
+            coef0: 0.0,
+            degree: 40,
+        };
+        let long = Samples::new(kernel, array![[10.0]]);
+        assert!(matches!(Gram::new(&long), Err(TrainingError::KernelOverflow)));
+        assert!(Gram::new(&Samples::new(kernel, array![[1.0]])).is_ok());
+    }
+
     proptest! {
         /// However little is kept, the values are the same, and the matrix is symmetric.
         #[test]
@@ -209,9 +235,9 @@ mod tests {
         ) {
             let rows = Array2::from_shape_vec((8, 2), values).unwrap();
             let samples = Samples::new(Kernel::Rbf { gamma: 0.3 }, rows);
-            let mut gram = Gram::with_capacity(&samples, capacity);
+            let mut gram = Gram::with_capacity(&samples, capacity).unwrap();
             for place in asked {
-                let row = gram.row(place);
+                let row = gram.row(place).unwrap();
                 prop_assert_eq!(row.to_vec(), samples.compare(samples.rows().row(place)).to_vec());
                 prop_assert!((row[place] - gram.own(place)).abs() < 1e-12);
                 prop_assert!(gram.kept.iter().flatten().count() <= capacity.max(2));

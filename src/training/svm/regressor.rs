@@ -50,7 +50,8 @@ impl Regressor {
             })
         };
         let multipliers: Vec<Multiplier> = side(1.0).chain(side(-1.0)).collect();
-        let Solution { alpha, bias } = solve(&multipliers, &mut Gram::new(rows.samples), tolerance, context)?;
+        let Solution { alpha, bias } =
+            solve(&multipliers, &mut Gram::new(rows.samples)?, tolerance, context)?;
         let (up, down) = alpha.split_at(count);
         let weights: Array1<f64> = up.iter().zip(down).map(|(up, down)| up - down).collect();
         let mut places: Vec<usize> = (0..count).filter(|&row| weights[row] != 0.0).collect();

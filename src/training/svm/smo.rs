@@ -52,10 +52,10 @@ pub(super) fn solve(
         if step.is_multiple_of(STEPS_BETWEEN_LOOKS) {
             context.go_on()?;
         }
-        let Some((up, down)) = state.choose(gram, tolerance) else {
+        let Some((up, down)) = state.choose(gram, tolerance)? else {
             return Ok(state.solution());
         };
-        state.move_pair(up, down, gram);
+        state.move_pair(up, down, gram)?;
     }
     Err(TrainingError::NotSolved { steps: most })
 }
@@ -100,11 +100,13 @@ impl<'a> State<'a> {
     }
 
     /// The multiplier whose yα is to rise and the one whose yα is to fall by the same; none where nothing is left to gain.
-    fn choose(&self, gram: &mut Gram<'_>, tolerance: f64) -> Option<(usize, usize)> {
-        let up = self.strongest()?;
+    fn choose(&self, gram: &mut Gram<'_>, tolerance: f64) -> Result<Option<(usize, usize)>, TrainingError> {
+        let Some(up) = self.strongest() else {
+            return Ok(None);
+        };
         let strongest = self.pull[up];
         let sample = self.multipliers[up].sample;
-        let (row, own) = (gram.row(sample), gram.own(sample));
+        let (row, own) = (gram.row(sample)?, gram.own(sample));
         let mut best = None;
         let (mut most, mut weakest) = (0.0, f64::INFINITY);
         for (place, (multiplier, &pull)) in self.multipliers.iter().zip(&self.pull).enumerate() {
@@ -124,9 +126,9 @@ impl<'a> State<'a> {
             }
         }
         if strongest - weakest <= tolerance {
-            return None;
+            return Ok(None);
         }
-        best.map(|down| (up, down))
+        Ok(best.map(|down| (up, down)))
     }
 
     /// The multiplier that can rise and is pulled most.
@@ -136,10 +138,10 @@ impl<'a> State<'a> {
     }
 
     /// Moves yα of one up and that of the other down by the same, as far as it pays and both have room.
-    fn move_pair(&mut self, up: usize, down: usize, gram: &mut Gram<'_>) {
+    fn move_pair(&mut self, up: usize, down: usize, gram: &mut Gram<'_>) -> Result<(), TrainingError> {
         let (rising, falling) = (self.multipliers[up], self.multipliers[down]);
-        let row = gram.row(rising.sample);
-        let other = gram.row(falling.sample);
+        let row = gram.row(rising.sample)?;
+        let other = gram.row(falling.sample)?;
         let curvature = gram.own(rising.sample) + gram.own(falling.sample) - 2.0 * row[falling.sample];
         let wanted = (self.pull[up] - self.pull[down]) / curvature.max(LEAST_CURVATURE);
         let (room_up, room_down) = (self.room_up(up), self.room_down(down));
@@ -158,6 +160,7 @@ impl<'a> State<'a> {
         for (pull, multiplier) in self.pull.iter_mut().zip(self.multipliers) {
             *pull -= step * (row[multiplier.sample] - other[multiplier.sample]);
         }
+        Ok(())
     }
 
     fn solution(self) -> Solution {
@@ -230,7 +233,7 @@ mod tests {
             missing: Missing::Refuse,
             unknown: Unknown::Refuse,
         };
-        solve(multipliers, &mut Gram::new(samples), tolerance, &context)
+        solve(multipliers, &mut Gram::new(samples)?, tolerance, &context)
     }
 
     fn classification(signs: &[f64], bound: f64) -> Vec<Multiplier> {
