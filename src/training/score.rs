@@ -48,7 +48,7 @@ enum Inputs<'a> {
     /// Tensors of all rows.
     Tensors(Vec<Tensor>),
     /// Texts, which become tokens of as many places as those of a part need.
-    Texts(TextRows, &'a [String]),
+    Texts(Box<TextRows>, &'a [String]),
 }
 
 impl<'a> Inputs<'a> {
@@ -60,7 +60,7 @@ impl<'a> Inputs<'a> {
     ) -> Result<Self, TrainingError> {
         match (&said.text, data.columns.as_slice()) {
             (Some(text), [column]) => match &column.values {
-                Values::Texts(texts) => Ok(Self::Texts(text_rows(signature, path, text)?, texts)),
+                Values::Texts(texts) => Ok(Self::Texts(Box::new(text_rows(signature, path, text)?), texts)),
                 _ => Err(TrainingError::OneText {
                     columns: data.names(),
                 }),

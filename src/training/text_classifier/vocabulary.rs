@@ -40,7 +40,7 @@ impl Vocabulary {
     /// Learns at most `size` tokens on these texts, in lower case and in Unicode's form NFKC. Texts are cut at `max_length`
     /// tokens, or at the longest that was seen: of places beyond it nothing can be learnt.
     pub(super) fn learn(texts: &[String], size: usize, max_length: usize) -> Result<Self, TrainingError> {
-        let mut tokenizer = learn_tokens(texts, size).map_err(refused)?;
+        let mut tokenizer = learn_tokens(texts, size)?;
         let tokens = tokenizer.get_vocab_size(true);
         TrainingError::check(
             tokens <= size,
@@ -50,14 +50,14 @@ impl Vocabulary {
         )?;
         let mut longest = 1;
         for text in texts {
-            longest = longest.max(tokenizer.encode_fast(text.as_str(), true).map_err(refused)?.len());
+            longest = longest.max(tokenizer.encode_fast(text.as_str(), true)?.len());
         }
         let max_length = max_length.min(longest);
         let truncation = TruncationParams {
             max_length,
             ..TruncationParams::default()
         };
-        tokenizer.with_truncation(Some(truncation)).map_err(refused)?;
+        tokenizer.with_truncation(Some(truncation))?;
         tokenizer.with_padding(Some(PaddingParams {
             pad_token: PADDING.to_owned(),
             ..PaddingParams::default()
@@ -75,7 +75,7 @@ impl Vocabulary {
 
     /// The contents of `tokenizer.json`.
     pub(super) fn file(&self) -> Result<Vec<u8>, TrainingError> {
-        Ok(self.tokenizer.to_string(false).map_err(refused)?.into_bytes())
+        Ok(self.tokenizer.to_string(false)?.into_bytes())
     }
 
     /// The tokens of each text: n × length numbers, and n × length ones where there is a token; zeros fill up both.
@@ -84,7 +84,7 @@ impl Vocabulary {
         let mut ids = vec![0_u32; texts.len() * width];
         let mut mask = vec![0_f32; texts.len() * width];
         for (row, text) in texts.iter().enumerate() {
-            let encoding = self.tokenizer.encode_fast(text.as_str(), true).map_err(refused)?;
+            let encoding = self.tokenizer.encode_fast(text.as_str(), true)?;
             let start = row * width;
             let end = start + encoding.len();
             ids[start..end].copy_from_slice(encoding.get_ids());
@@ -134,9 +134,10 @@ fn learn_tokens(texts: &[String], size: usize) -> tokenizers::Result<Tokenizer> 
     Ok(tokenizer.into())
 }
 
-/// What the library says, as the reason of a fit that failed.
-fn refused(cause: tokenizers::Error) -> TrainingError {
-    TrainingError::Fit(cause.to_string())
+impl From<tokenizers::Error> for TrainingError {
+    fn from(cause: tokenizers::Error) -> Self {
+        Self::Fit(cause.to_string())
+    }
 }
 
 #[cfg(test)]
