@@ -29,7 +29,7 @@ impl Dialect for Native {
     fn decode(_: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<()>, ApiError> {
         let request = PredictRequest::parse(body)?;
         let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
-        let inputs = if validation::brings_files(&request.inputs, &served.schema) {
+        let inputs = if validation::takes_long(&request.inputs, &served.schema) {
             let (body, served) = (body.clone(), Arc::clone(&served));
             // Finding the rows again takes little beside reading what stands in them.
             Inputs::ToRead(Box::new(move || {

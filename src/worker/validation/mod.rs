@@ -12,7 +12,7 @@ mod refusal;
 use std::borrow::Cow;
 
 use self::column::{Column, is_scalar, push};
-pub use self::image::brings_files;
+pub use self::image::takes_long;
 use self::refusal::Place;
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
