@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use millrace::api::predict::PredictRequest;
 use millrace::model::artifact::Metadata;
+use millrace::model::preprocessing::image::{Channels, ImageInput, ImageLayout};
 use millrace::model::schema::Schema;
 use millrace::model::signature::{Batch, Signature, TensorSpec};
 use millrace::model::tensor::Datatype;
@@ -27,15 +28,38 @@ static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
             spec("seen", Datatype::Bool, &[None, Some(1)]),
         ],
     ];
-    let schema = |inputs| {
+    let schema = |inputs, metadata: &Metadata| {
         let signature = Signature {
             inputs,
             outputs: vec![output.clone()],
             batch: Batch::Free,
         };
-        Schema::new(signature, &Metadata::default()).expect("no metadata contradicts a signature")
+        Schema::new(signature, metadata).expect("the metadata fits its signature")
     };
-    inputs.into_iter().map(schema).collect()
+    let gaps = Metadata {
+        missing_values: true,
+        ..Metadata::default()
+    };
+    let plain = inputs.iter().cloned().map(|inputs| schema(inputs, &Metadata::default()));
+    let with_gaps = inputs.iter().cloned().map(|inputs| schema(inputs, &gaps));
+    let image = |channels: Channels, layout, shape: &[Option<usize>]| {
+        let declared = ImageInput {
+            width: None,
+            height: None,
+            layout,
+            ..ImageInput::new(1, 1, channels)
+        };
+        let metadata = Metadata {
+            image: Some(declared),
+            ..Metadata::default()
+        };
+        schema(vec![spec("x", Datatype::F32, shape)], &metadata).with_max_image_pixels(1 << 12)
+    };
+    let images = [
+        image(Channels::Grey, ImageLayout::Nchw, &[None, Some(1), Some(8), Some(8)]),
+        image(Channels::Colour, ImageLayout::Nhwc, &[None, None, None, Some(3)]),
+    ];
+    plain.chain(with_gaps).chain(images).collect()
 });
 
 fuzz_target!(|body: &[u8]| {

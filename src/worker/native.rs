@@ -33,7 +33,7 @@ impl Dialect for Native {
         let request = PredictRequest::parse(body)?;
         let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
         let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
-        let (inputs, wish) = if validation::brings_files(rows, schema) {
+        let (inputs, wish) = if validation::takes_long(rows, schema) {
             let (body, served) = (body.clone(), Arc::clone(&served));
             // Finding the rows again takes little beside reading what stands in them.
             let reading = move || {

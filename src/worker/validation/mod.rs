@@ -13,7 +13,7 @@ mod text;
 use std::borrow::Cow;
 
 use self::column::{Column, is_scalar, push};
-pub use self::image::brings_files;
+pub use self::image::takes_long;
 use self::refusal::Place;
 pub(super) use self::text::tokenize;
 pub use self::text::tokens_of;

@@ -16,18 +16,7 @@ const URL_TEXT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 /// The bytes of a file from its base64, plain or as a data URL. Either alphabet will do, with or without padding, and
 /// lines may be broken. What a data URL says of the format is not looked at: the file itself says it.
 pub fn decode_text(text: &str) -> Result<Vec<u8>, ImageError> {
-    let text = text.trim_ascii();
-    let text = match text.get(..5) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => {
-            let (kind, data) = text.split_once(',').ok_or(ImageError::NoBase64Url)?;
-            if !kind.ends_with(";base64") {
-                return Err(ImageError::NoBase64Url);
-            }
-            data
-        }
-        _ => text,
-    };
-    let text = without_breaks(text);
+    let text = without_breaks(payload(text)?);
     let engine = if text.contains(['-', '_']) {
         &URL_TEXT
     } else {
@@ -39,6 +28,28 @@ pub fn decode_text(text: &str) -> Result<Vec<u8>, ImageError> {
     engine
         .decode(text.as_bytes())
         .map_err(|error| ImageError::NotBase64(error.to_string()))
+}
+
+/// The first bytes of a file from its base64, without a look at the rest; none where they are not there.
+pub(super) fn decode_head<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let head = payload(text).ok()?.as_bytes().get(..BYTES.div_ceil(3) * 4)?;
+    STANDARD_TEXT.decode(head).ok()?.first_chunk().copied()
+}
+
+/// The base64 in a text, which may be a data URL.
+fn payload(text: &str) -> Result<&str, ImageError> {
+    let text = text.trim_ascii();
+    match text.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => {
+            let (kind, data) = text.split_once(',').ok_or(ImageError::NoBase64Url)?;
+            if kind.ends_with(";base64") {
+                Ok(data)
+            } else {
+                Err(ImageError::NoBase64Url)
+            }
+        }
+        _ => Ok(text),
+    }
 }
 
 /// Mail and shells break base64 into lines.

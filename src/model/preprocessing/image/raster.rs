@@ -144,7 +144,7 @@ fn decode(bytes: &[u8], format: ImageFormat, budget: &mut Budget) -> Result<Dyna
 }
 
 /// The size that a PNG file claims, in the first of its chunks; none where it is none.
-fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+pub(super) fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let header = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n")?;
     let sizes = header.get(4..)?.strip_prefix(b"IHDR")?;
     let (width, rest) = sizes.split_first_chunk()?;

@@ -4,9 +4,9 @@ use half::{bf16, f16};
 
 use super::budget::{Budget, MAX_PIXELS};
 use super::declaration::{Channels, ImageInput, ImageLayout};
-use super::encoded::decode_text;
+use super::encoded::{decode_head, decode_text};
 use super::error::ImageError;
-use super::raster::Raster;
+use super::raster::{Raster, png_size};
 use crate::model::tensor::{Datatype, Values};
 
 /// Values that a pixel can have in a channel.
@@ -99,6 +99,19 @@ impl ImageRows {
     #[must_use]
     pub fn has_channel_in_front(&self) -> bool {
         self.form == Form::Full && self.layout == ImageLayout::Nchw && self.channels == Channels::Grey
+    }
+
+    /// About how many steps it takes to read the image in a text, by what it claims; none where only reading tells.
+    #[must_use]
+    pub fn cost(&self, text: &str) -> Option<usize> {
+        let (width, height) = png_size(&decode_head::<24>(text)?)?;
+        let pixels = |width: usize, height: usize| width.saturating_mul(height);
+        let read = pixels(width as usize, height as usize);
+        let made = pixels(
+            self.width.unwrap_or(width as usize),
+            self.height.unwrap_or(height as usize),
+        );
+        Some(read.saturating_add(made).saturating_add(text.len()))
     }
 
     /// The image in a text, of the size that the model takes.
@@ -368,6 +381,19 @@ mod tests {
             ..raw
         };
         assert!(ImageRows::new(&signed, Datatype::I8, &row_shape).is_ok());
+    }
+
+    #[test]
+    fn what_an_image_costs_is_known_from_its_head() {
+        let rows = rows(&ImageInput::new(10, 10, Channels::Grey), &[Some(1), FREE, FREE]).unwrap();
+        let text = BASE64_STANDARD.encode(png(5, 6));
+        assert_eq!(rows.cost(&text), Some(30 + 100 + text.len()));
+        let url = format!("data:image/png;base64,{text}");
+        assert_eq!(rows.cost(&url), Some(30 + 100 + url.len()));
+        assert_eq!(rows.cost(&text[..32]), Some(30 + 100 + 32));
+        for unknown in ["", "hello", &text[..31], &BASE64_STANDARD.encode([0xff; 60])] {
+            assert_eq!(rows.cost(unknown), None, "{unknown}");
+        }
     }
 
     #[test]
