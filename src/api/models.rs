@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::model::preprocessing::image::ImageInput;
 use crate::model::signature::TensorSpec;
 
 /// The answer to `GET /models`.
@@ -118,6 +119,12 @@ pub struct ModelDetail {
     pub features: Vec<String>,
     /// Names of the classes, in the order of the probabilities; empty where there are none.
     pub classes: Vec<String>,
+    /// How images become rows, where rows are images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageInput>,
+    /// Whether values of a row may be `null`, and members of one that is an object absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing_values: bool,
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

@@ -38,6 +38,7 @@ mod tests {
     use crate::api::error::ErrorCode;
     use crate::api::headers::LOAD_METRICS;
     use crate::api::load_report::LoadReport;
+    use crate::model::preprocessing::image::{Channels, ImageInput, ImageLayout};
     use crate::model::tensor::Datatype;
 
     #[test]
@@ -54,6 +55,33 @@ mod tests {
         let datatypes = &document["components"]["schemas"]["Datatype"]["enum"];
         let expected = Datatype::ALL.map(Datatype::as_str);
         assert_eq!(datatypes, &serde_json::to_value(expected).unwrap());
+    }
+
+    #[test]
+    fn it_knows_everything_that_an_image_declares() {
+        let declared = ImageInput {
+            layout: ImageLayout::Nhwc,
+            scale: 1.0,
+            mean: vec![0.5],
+            std: vec![0.5],
+            ..ImageInput::new(8, 8, Channels::Grey)
+        };
+        let declared = serde_json::to_value(declared).unwrap();
+        let document = document();
+        let properties = &document["components"]["schemas"]["ImageInput"]["properties"];
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let (mut known, mut written) = (keys(properties), keys(&declared));
+        known.sort_unstable();
+        written.sort_unstable();
+        assert_eq!(known, written);
+        assert_eq!(
+            properties["channels"]["enum"],
+            serde_json::json!([Channels::Grey, Channels::Colour])
+        );
+        assert_eq!(
+            properties["layout"]["enum"],
+            serde_json::json!([ImageLayout::Nchw, ImageLayout::Nhwc])
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::setting::Bytes;
 use super::{HttpConfig, RepositoryConfig, ServingConfig, ShutdownConfig, VersionPolicy};
 use crate::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use crate::model::name::is_model_name;
+use crate::model::preprocessing::image::MAX_PIXELS;
 
 /// How one worker process serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +56,8 @@ pub struct ModelConfig {
     pub engine: EngineChoice,
     /// How its requests are batched.
     pub batching: BatchingConfig,
+    /// Pixels that the images of one request may have together, as they come and as the model takes them.
+    pub max_image_pixels: usize,
 }
 
 /// What it may take to load one model version.
@@ -177,9 +180,11 @@ impl ModelConfig {
     /// What holds for all models, from `[worker]` and its sub-tables.
     fn read_common(worker: &mut Section<'_>, library: Option<&RuntimeLibrary>) -> Self {
         let engine = read_choice(worker, &EngineChoice::Auto(library.cloned()), library);
+        let max_image_pixels = at_least_one(worker, "max_image_pixels", MAX_PIXELS);
         let mut batching = worker.section("batching");
         let config = Self {
             engine,
+            max_image_pixels,
             batching: BatchingConfig::read(&mut batching, &BatchingConfig::default()),
         };
         batching.finish();
@@ -190,6 +195,7 @@ impl ModelConfig {
     fn read(mut section: Section<'_>, common: &Self, library: Option<&RuntimeLibrary>) -> Self {
         let config = Self {
             engine: read_choice(&mut section, &common.engine, library),
+            max_image_pixels: at_least_one(&mut section, "max_image_pixels", common.max_image_pixels),
             batching: BatchingConfig::read(&mut section, &common.batching),
         };
         section.finish();

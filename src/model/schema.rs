@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::artifact::{Metadata, Task};
 use super::dictionary::Dictionary;
+use super::preprocessing::image::{ImageInput, ImageRows};
 use super::signature::{Signature, TensorSpec};
 use super::tensor::Datatype;
 
@@ -16,12 +17,15 @@ pub struct Schema {
     pub layout: Layout,
     /// What the outputs mean.
     pub answer: Answer,
+    /// Whether values may be missing: they become not-a-number in floating-point inputs and an empty text in those of
+    /// texts.
+    pub missing_values: bool,
     /// For each input, how its rows are written as objects where they are.
     dictionaries: Vec<Option<Dictionary>>,
 }
 
 /// How a row is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Layout {
     /// A flat list of so many values for the only input, or an object by the names of the features.
     Features {
@@ -34,6 +38,8 @@ pub enum Layout {
     Single,
     /// One value for each of several inputs, as a list in their order or an object by their names.
     Inputs(Names),
+    /// An image, or nested lists of the only input's values.
+    Image(Box<ImageRows>),
 }
 
 /// Names of what a row consists of, with their positions.
@@ -101,14 +107,31 @@ impl Names {
 impl Schema {
     /// Reads a signature and what `model.toml` says together.
     pub fn new(signature: Signature, metadata: &Metadata) -> Result<Self, SchemaError> {
-        let layout = layout(&signature, &metadata.features)?;
+        let layout = match &metadata.image {
+            Some(declared) => image_layout(&signature, declared, &metadata.features)?,
+            None => layout(&signature, &metadata.features)?,
+        };
         let answer = answer(&signature, metadata)?;
+        if metadata.missing_values && !signature.inputs.iter().any(takes_missing) {
+            let problem = "it says missing_values, and no input is of floating-point numbers or texts";
+            return Err(SchemaError(problem.to_owned()));
+        }
         Ok(Self {
             dictionaries: vec![None; signature.inputs.len()],
             signature,
             layout,
             answer,
+            missing_values: metadata.missing_values,
         })
+    }
+
+    /// The same, for requests whose images have so many pixels together at most.
+    #[must_use]
+    pub fn with_max_image_pixels(mut self, max_pixels: usize) -> Self {
+        if let Layout::Image(rows) = &mut self.layout {
+            rows.limit(max_pixels);
+        }
+        self
     }
 
     /// The same, with inputs whose rows are objects. Their keys stand in the graph, so that `model.toml` does not name them.
@@ -158,6 +181,7 @@ impl Schema {
     pub fn features(&self) -> Vec<String> {
         match &self.layout {
             Layout::Features { names, .. } | Layout::Inputs(names) => names.ordered().to_vec(),
+            Layout::Image(_) => Vec::new(),
             Layout::Single => self
                 .dictionary(0)
                 .map_or_else(Vec::new, |dictionary| dictionary.keys.names()),
@@ -213,6 +237,31 @@ fn layout(signature: &Signature, features: &[String]) -> Result<Layout, SchemaEr
             written(shape)
         ))),
     }
+}
+
+fn image_layout(
+    signature: &Signature,
+    declared: &ImageInput,
+    features: &[String],
+) -> Result<Layout, SchemaError> {
+    let [input] = signature.inputs.as_slice() else {
+        let count = signature.inputs.len();
+        return Err(SchemaError(format!(
+            "[image] is for a model whose only input is images, and the graph has {count} inputs"
+        )));
+    };
+    if !features.is_empty() {
+        let problem = "it names features, and [image] says that the only input is images";
+        return Err(SchemaError(problem.to_owned()));
+    }
+    ImageRows::new(declared, input.datatype, signature.row_shape(input))
+        .map(|rows| Layout::Image(Box::new(rows)))
+        .map_err(SchemaError)
+}
+
+/// Whether there is a value of this input that stands for a missing one.
+fn takes_missing(input: &TensorSpec) -> bool {
+    input.datatype.is_float() || input.datatype == Datatype::Text
 }
 
 fn expect_count(what: &str, named: usize, taken: usize) -> Result<(), SchemaError> {
@@ -312,6 +361,7 @@ fn is_column(signature: &Signature, output: &TensorSpec) -> bool {
 mod tests {
     use super::*;
     use crate::model::dictionary::Keys;
+    use crate::model::preprocessing::image::Channels;
     use crate::model::signature::Batch;
 
     fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
@@ -424,6 +474,53 @@ mod tests {
         let schema = Schema::new(signature, &Metadata::default()).unwrap();
         assert_eq!(schema.features(), ["age", "city"]);
         assert!(matches!(schema.layout, Layout::Inputs(_)));
+    }
+
+    #[test]
+    fn images_are_the_only_input_and_have_no_features() {
+        let metadata = Metadata {
+            image: Some(ImageInput::new(8, 8, Channels::Grey)),
+            ..Metadata::default()
+        };
+        let input = || spec("x", Datatype::F32, &[-1, 1, 8, 8]);
+        let output = || vec![spec("y", Datatype::F32, &[-1, 1])];
+        let schema = Schema::new(signature(vec![input()], output()), &metadata).unwrap();
+        assert!(matches!(schema.layout, Layout::Image(_)));
+        assert!(schema.features().is_empty());
+
+        let told = |inputs, metadata: &Metadata| {
+            Schema::new(signature(inputs, output()), metadata)
+                .unwrap_err()
+                .to_string()
+        };
+        let two = told(vec![input(), spec("z", Datatype::F32, &[-1, 1])], &metadata);
+        assert!(two.ends_with("the graph has 2 inputs"), "{two}");
+        let wide = told(vec![spec("x", Datatype::F32, &[-1, 1, 8, 9])], &metadata);
+        assert!(wide.ends_with("width: 8 by [image], 9 by the graph"), "{wide}");
+        let named = Metadata {
+            features: names(&["a"]),
+            ..metadata
+        };
+        assert!(told(vec![input()], &named).contains("names features"));
+    }
+
+    #[test]
+    fn whole_numbers_are_never_missing() {
+        let metadata = Metadata {
+            missing_values: true,
+            ..Metadata::default()
+        };
+        let output = || vec![spec("y", Datatype::F32, &[-1, 1])];
+        let of = |inputs| Schema::new(signature(inputs, output()), &metadata);
+        let error = of(vec![spec("x", Datatype::I64, &[-1, 2])])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("missing_values"), "{error}");
+        let mixed = vec![
+            spec("x", Datatype::I64, &[-1, 1]),
+            spec("t", Datatype::Text, &[-1, 1]),
+        ];
+        assert!(of(mixed).unwrap().missing_values);
     }
 
     #[test]

@@ -234,6 +234,12 @@ impl Values {
         }
     }
 
+    /// Adds those values of `table` that stand at these positions, all of them within it. A table of another type adds
+    /// nothing.
+    pub fn extend_from(&mut self, table: &Self, positions: impl Iterator<Item = usize>) {
+        with_both!(self, table, (values, table) => extend_from(values, table, positions), else ());
+    }
+
     /// Their type.
     #[must_use]
     pub const fn datatype(&self) -> Datatype {
@@ -336,6 +342,10 @@ pub enum TensorError {
         /// Type and shape of the other.
         right: String,
     },
+}
+
+fn extend_from<T: Clone>(values: &mut Vec<T>, table: &[T], positions: impl Iterator<Item = usize>) {
+    values.extend(positions.map(|position| table[position].clone()));
 }
 
 /// How many values a tensor of `shape` has; none if nothing could hold them.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::batching::Priority;
 use super::predict::Finder;
+use super::readers::Reading;
 use super::served::Served;
 use crate::api::error::ApiError;
 use crate::http::deadline::Deadline;
@@ -24,7 +26,8 @@ pub(super) trait Dialect {
     fn check(headers: &HeaderMap) -> Result<(), ApiError>;
 
     /// Reads a request, finds the version that it is for, and holds its inputs against that version's signature.
-    fn decode(headers: &HeaderMap, body: &[u8], finder: Finder<'_>) -> Result<Decoded<Self::Wish>, ApiError>;
+    fn decode(headers: &HeaderMap, body: &Bytes, finder: Finder<'_>)
+    -> Result<Decoded<Self::Wish>, ApiError>;
 
     /// Writes the answer. Every output has an axis of rows in front.
     fn encode(served: &Served, wish: Self::Wish, outputs: Vec<Tensor>) -> Result<Response, ApiError>;
@@ -33,10 +36,17 @@ pub(super) trait Dialect {
 /// A request that was understood.
 pub(super) struct Decoded<Wish> {
     pub(super) served: Arc<Served>,
-    /// In the order of the signature, all with the same number of rows, one at least.
-    pub(super) inputs: Vec<Tensor>,
+    pub(super) inputs: Inputs,
     pub(super) terms: Terms,
     pub(super) wish: Wish,
+}
+
+/// The inputs of a request, in the order of the signature, all with the same number of rows, one at least.
+pub(super) enum Inputs {
+    /// They are there.
+    Read(Vec<Tensor>),
+    /// They are yet to be read, which takes long.
+    ToRead(Reading),
 }
 
 /// How a request wants to wait.

@@ -162,6 +162,8 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
         outputs: Vec::new(),
         features: Vec::new(),
         classes: Vec::new(),
+        image: None,
+        missing_values: false,
         description: None,
         metrics: None,
     };
@@ -174,6 +176,8 @@ fn detail(entry: ModelEntry, versions: &Versions) -> ModelDetail {
     detail.outputs = signature.outputs.iter().map(tensor).collect();
     detail.features = served.schema.features();
     detail.classes = served.schema.classes().to_vec();
+    detail.image = served.metadata.image.clone();
+    detail.missing_values = served.schema.missing_values;
     detail.description = served.metadata.description.clone();
     if !served.metadata.metrics.is_empty() {
         let text = serde_json::to_string(&served.metadata.metrics).ok();

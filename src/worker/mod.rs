@@ -1,7 +1,7 @@
 //! The worker: hosts models behind REST endpoints.
 //!
 //! The way of a request: `router` → `predict`, which has it decoded by its `dialect` (the native one: `validation` makes
-//! tensors of its rows) → the queue of its model version → `batching` puts it beside others and runs the batch on an
+//! tensors of its rows, on one of the `readers` where they are images) → the queue of its model version → `batching` puts it beside others and runs the batch on an
 //! engine's own thread → the rows come back in order → the dialect writes them (the native one: `answer`).
 //! What it met on its way and what it took is noted in `load`, which the answer tells.
 
@@ -13,6 +13,7 @@ mod handlers;
 pub mod load;
 mod native;
 mod predict;
+mod readers;
 mod registry;
 pub mod reload;
 mod router;
@@ -29,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
+use self::readers::Readers;
 use self::registry::Registry;
 pub use self::registry::{ControlError, IndexEntry, IndexState, Upload, UploadError};
 use self::trial::Trial;
@@ -60,6 +62,7 @@ pub struct Worker {
     metrics: WorkerMetrics,
     drain: Drain,
     uploads: UploadRoom,
+    readers: Readers,
 }
 
 impl Worker {
@@ -74,6 +77,7 @@ impl Worker {
             metrics,
             drain,
             uploads: UploadRoom::default(),
+            readers: Readers::default(),
         }))
     }
 

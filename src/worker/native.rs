@@ -1,9 +1,12 @@
 //! The native dialect: rows in, predictions out.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use axum::response::Response;
+use bytes::Bytes;
 
-use super::dialect::{Decoded, Dialect, Terms};
+use super::dialect::{Decoded, Dialect, Inputs, Terms};
 use super::predict::Finder;
 use super::served::Served;
 use super::{answer, validation};
@@ -23,10 +26,18 @@ impl Dialect for Native {
         require_json(headers)
     }
 
-    fn decode(_: &HeaderMap, body: &[u8], finder: Finder<'_>) -> Result<Decoded<()>, ApiError> {
+    fn decode(_: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<()>, ApiError> {
         let request = PredictRequest::parse(body)?;
         let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
-        let inputs = validation::tensors_of(&request.inputs, &served.model, &served.schema)?;
+        let inputs = if validation::brings_files(&request.inputs, &served.schema) {
+            let (body, served) = (body.clone(), Arc::clone(&served));
+            // Finding the rows again takes little beside reading what stands in them.
+            Inputs::ToRead(Box::new(move || {
+                tensors_of(&PredictRequest::parse(&body)?, &served)
+            }))
+        } else {
+            Inputs::Read(tensors_of(&request, &served)?)
+        };
         Ok(Decoded {
             served,
             inputs,
@@ -38,4 +49,8 @@ impl Dialect for Native {
     fn encode(served: &Served, (): (), outputs: Vec<Tensor>) -> Result<Response, ApiError> {
         answer::write(served, &outputs).map(json_bytes)
     }
+}
+
+fn tensors_of(request: &PredictRequest<'_>, served: &Served) -> Result<Vec<Tensor>, ApiError> {
+    validation::tensors_of(&request.inputs, &served.model, &served.schema)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use prometheus::IntGauge;
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -12,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Worker;
 use super::batching::{Answer, Refusal, RunError};
-use super::dialect::{Decoded, Dialect};
+use super::dialect::{Decoded, Dialect, Inputs};
+use super::readers::Room;
 use super::served::Served;
 use super::statistics::Counted;
 use crate::api::datum::shortened;
@@ -160,7 +162,8 @@ async fn answer_to<D: Dialect>(
         at: Instant::now(),
         found: worker.in_flight().saturating_sub(1),
     });
-    let (mut queued, wish) = queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace)?;
+    let (mut queued, wish) =
+        queue::<D>(worker, target, &head.headers, &body, (begun, deadline), trace).await?;
     // A large one need not be held while its request waits.
     drop(body);
     let outputs = queued.outputs().await?;
@@ -172,15 +175,16 @@ struct Queued {
     served: Arc<Served>,
     deadline: Deadline,
     answer: oneshot::Receiver<Answer>,
+    _room: Option<Room>,
 }
 
 /// Decodes a request and queues it. Where its version is replaced between the two, it is decoded once more for the one
 /// that took its place.
-fn queue<D: Dialect>(
+async fn queue<D: Dialect>(
     worker: &Worker,
     target: &Target,
     headers: &HeaderMap,
-    body: &[u8],
+    body: &Bytes,
     (begun, deadline): (Instant, Deadline),
     trace: &mut Trace,
 ) -> Result<(Queued, D::Wish), ApiError> {
@@ -199,12 +203,20 @@ fn queue<D: Dialect>(
             wish,
         } = D::decode(headers, body, finder)?;
         let deadline = terms.deadline(begun, deadline);
+        let (inputs, room) = match inputs {
+            Inputs::Read(inputs) => (inputs, None),
+            Inputs::ToRead(reading) => {
+                let (inputs, room) = worker.readers.read(reading, deadline).await?;
+                (inputs, Some(room))
+            }
+        };
         match served.batcher.submit(inputs, begun, deadline.0, terms.priority) {
             Ok(answer) => {
                 let queued = Queued {
                     served,
                     deadline,
                     answer,
+                    _room: room,
                 };
                 return Ok((queued, wish));
             }

@@ -77,6 +77,7 @@ impl Served {
         let graph = engine::load(&graph_path, &options)?;
         let schema = Schema::new(graph.signature().clone(), &artifact.metadata)?
             .or_classes(graph.classes())
+            .with_max_image_pixels(config.max_image_pixels)
             .with_dictionaries(graph.dictionaries())?;
         contain_panics(|| graph.warm_up())?;
         Ok(Prepared {

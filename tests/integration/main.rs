@@ -33,6 +33,7 @@ mod worker_bad_input;
 mod worker_batching;
 mod worker_drain;
 mod worker_hostile_files;
+mod worker_inputs;
 mod worker_load;
 mod worker_models;
 mod worker_predict;

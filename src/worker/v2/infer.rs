@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
+use bytes::Bytes;
 
 use super::{inputs, outputs};
 use crate::api::error::ApiError;
@@ -14,7 +15,7 @@ use crate::http::body::{OCTET_STREAM, require_json_or_bytes};
 use crate::http::reply::json_bytes;
 use crate::model::tensor::Tensor;
 use crate::worker::batching::Priority;
-use crate::worker::dialect::{Decoded, Dialect, Terms};
+use crate::worker::dialect::{Decoded, Dialect, Inputs, Terms};
 use crate::worker::predict::Finder;
 use crate::worker::served::Served;
 
@@ -34,7 +35,7 @@ impl Dialect for V2 {
         require_json_or_bytes(headers)
     }
 
-    fn decode(headers: &HeaderMap, body: &[u8], finder: Finder<'_>) -> Result<Decoded<Wish>, ApiError> {
+    fn decode(headers: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<Wish>, ApiError> {
         let body = parse(body, header_length(headers)?)?;
         let served = finder.find(None, None)?;
         let signature = &served.schema.signature;
@@ -56,7 +57,7 @@ impl Dialect for V2 {
         let id = request.id;
         Ok(Decoded {
             served,
-            inputs,
+            inputs: Inputs::Read(inputs),
             terms: terms(request.parameters),
             wish: Wish { id, outputs },
         })

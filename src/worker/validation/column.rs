@@ -8,7 +8,8 @@ use super::refusal::{Place, no_object, ragged};
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
 use crate::model::dictionary::Dictionary;
-use crate::model::schema::{Names, Schema};
+use crate::model::preprocessing::image::{Budget, ImageRows, MAX_PIXELS, Raster};
+use crate::model::schema::{Layout, Names, Schema};
 use crate::model::signature::TensorSpec;
 use crate::model::tensor::{Datatype, Tensor, Values, with_values};
 
@@ -19,6 +20,10 @@ pub(super) struct Column<'a> {
     spec: &'a TensorSpec,
     /// How rows of it are written as objects, where they may be.
     dictionary: Option<&'a Dictionary>,
+    /// Whether a null stands for a missing value.
+    may_miss: bool,
+    /// What its images may still cost.
+    image_budget: Budget,
     values: Values,
 }
 
@@ -34,6 +39,11 @@ impl<'a> Column<'a> {
             row_shape,
             spec,
             dictionary: schema.dictionary(input),
+            may_miss: schema.missing_values,
+            image_budget: match &schema.layout {
+                Layout::Image(rows) => rows.budget(),
+                _ => Budget::new(MAX_PIXELS),
+            },
             values: Values::with_capacity(spec.datatype, room),
         }
     }
@@ -63,6 +73,30 @@ impl<'a> Column<'a> {
         }
     }
 
+    pub(super) fn image_budget(&mut self) -> &mut Budget {
+        &mut self.image_budget
+    }
+
+    /// Adds an image as a row, if it has the size of the rows before it.
+    pub(super) fn push_image(
+        &mut self,
+        rows: &ImageRows,
+        image: &Raster,
+        place: Place<'_>,
+    ) -> Result<(), ApiError> {
+        let shape = rows.shape(image);
+        let is_alike = |(size, found): (&mut Option<usize>, &usize)| size.get_or_insert(*found) == found;
+        if !self.row_shape.iter_mut().zip(&shape).all(is_alike) {
+            let (width, height) = (image.width, image.height);
+            return Err(ApiError::invalid_input(format!(
+                "{place} is an image of {width} x {height} pixels, and the row before it has another size: rows of \
+                 one request have one shape"
+            )));
+        }
+        rows.append(image, &mut self.values);
+        Ok(())
+    }
+
     pub(super) fn tensor(self, rows: usize) -> Result<Tensor, ApiError> {
         // The first row has settled every axis.
         let sizes = self.row_shape.into_iter().map(|size| size.unwrap_or(0));
@@ -84,7 +118,11 @@ impl Validation<'_> {
             return push(datum, place, None, column);
         };
         let is_last = axis + 1 == column.row_shape.len();
-        if is_last && is_scalar(datum) && size.is_none_or(|size| size == 1) {
+        let stands_alone = match datum {
+            Datum::Null => size == Some(1),
+            other => is_scalar(other) && size.is_none_or(|size| size == 1),
+        };
+        if is_last && stands_alone {
             // A single value may stand without its list; so do texts.
             column.row_shape[axis] = Some(1);
             return push(datum, place, None, column);
@@ -129,7 +167,9 @@ pub(super) fn push(
     feature: Option<&String>,
     column: &mut Column<'_>,
 ) -> Result<(), ApiError> {
+    let may_miss = column.may_miss;
     let taken = match (&mut column.values, datum) {
+        (values, Datum::Null) => may_miss && push_missing(values),
         (Values::F16(values), number) => push_half(number, values, f16::from_f64, f16::is_finite),
         (Values::BF16(values), number) => push_half(number, values, bf16::from_f64, bf16::is_finite),
         (Values::F32(values), &Datum::Float(number)) => {
@@ -174,10 +214,30 @@ pub(super) fn push(
     }
     let feature = feature.map(|name| format!(" ({name})")).unwrap_or_default();
     let expected = expected(column.values.datatype());
-    Err(ApiError::invalid_input(format!(
-        "{place}{feature} is {}; expected {expected}",
-        datum.describe()
-    )))
+    Err(ApiError::invalid_input(match datum {
+        Datum::Null if may_miss => {
+            format!(
+                "{place}{feature} is missing; expected {expected}, and only floats and texts may be missing"
+            )
+        }
+        Datum::Null => format!(
+            "{place}{feature} is null; expected {expected}, and none may be missing (missing_values in model.toml)"
+        ),
+        found => format!("{place}{feature} is {}; expected {expected}", found.describe()),
+    }))
+}
+
+/// Adds what stands for a missing value, if the type has something that does; says whether it has.
+fn push_missing(values: &mut Values) -> bool {
+    match values {
+        Values::F16(values) => values.push(f16::NAN),
+        Values::BF16(values) => values.push(bf16::NAN),
+        Values::F32(values) => values.push(f32::NAN),
+        Values::F64(values) => values.push(f64::NAN),
+        Values::Text(values) => values.push(String::new()),
+        _ => return false,
+    }
+    true
 }
 
 /// Adds a number that is in the range of a half float; says whether it was.

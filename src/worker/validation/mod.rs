@@ -6,11 +6,13 @@
 
 mod column;
 mod dictionary;
+mod image;
 mod refusal;
 
 use std::borrow::Cow;
 
 use self::column::{Column, is_scalar, push};
+pub use self::image::brings_files;
 use self::refusal::Place;
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
@@ -71,6 +73,7 @@ impl Validation<'_> {
                 push(value, place, names.ordered().first(), &mut columns[0])
             }
             (Layout::Features { count, names }, other) => Err(self.wrong_kind(place, other, *count, names)),
+            (Layout::Image(rows), value) => self.image(rows, value, place, &mut columns[0]),
             (Layout::Single, value) => self.nested(value, place, 0, &mut columns[0]),
             (Layout::Inputs(names), Datum::List(values)) => {
                 if values.len() != columns.len() {
@@ -92,7 +95,7 @@ impl Validation<'_> {
         }
     }
 
-    /// The values of an object in the order of `names`, each exactly once.
+    /// The values of an object in the order of `names`, each exactly once; a null stands for one that may be missing.
     fn members<'d>(
         &self,
         members: &'d [(Cow<'d, str>, Datum<'d>)],
@@ -108,7 +111,7 @@ impl Validation<'_> {
                 return Err(ApiError::invalid_input(format!("{place} gives {name} twice")));
             }
         }
-        if values.iter().any(Option::is_none) {
+        if values.iter().any(Option::is_none) && !self.schema.missing_values {
             let is_missing = |(name, value): (&String, &Option<_>)| value.is_none().then(|| name.clone());
             let missing: Vec<String> = names
                 .ordered()
@@ -118,7 +121,10 @@ impl Validation<'_> {
                 .collect();
             return Err(self.missing_features(place, &missing, names));
         }
-        Ok(values.into_iter().flatten().collect())
+        Ok(values
+            .into_iter()
+            .map(|value| value.unwrap_or(&Datum::Null))
+            .collect())
     }
 }
 
@@ -190,7 +196,6 @@ mod tests {
     fn a_wrong_type_is_told_with_the_name() {
         for (value, described) in [
             (r#""abc""#, r#"the text "abc""#),
-            ("null", "null"),
             ("true", "true"),
             ("[1]", "a list of 1 value"),
             ("1e39", "the number 1000000000000000000000000000000000000000"),
@@ -208,6 +213,62 @@ mod tests {
                 r#"[{"sepal_length": "x", "sepal_width": 2, "petal_length": 3, "petal_width": 4}]"#
             ),
             r#"inputs[0].sepal_length is the text "x"; expected a number in the range of 32-bit floats"#
+        );
+    }
+
+    fn with_gaps(mut schema: Schema) -> Schema {
+        schema.missing_values = true;
+        schema
+    }
+
+    #[test]
+    fn a_null_is_refused_unless_values_may_be_missing() {
+        assert_eq!(
+            refusal(&flowers(), "[[1, 2, null, 4]]"),
+            "inputs[0][2] (petal_length) is null; expected a number in the range of 32-bit floats, and none may be \
+             missing (missing_values in model.toml)"
+        );
+        let inputs = vec![
+            spec("age", Datatype::F32, &[1]),
+            spec("city", Datatype::Text, &[1]),
+        ];
+        let told = refusal(&schema(inputs, &[]), r#"[{"age": null, "city": "Rome"}]"#);
+        assert!(
+            told.starts_with("inputs[0].age is null; expected a number"),
+            "{told}"
+        );
+        assert!(told.contains("missing_values"), "{told}");
+    }
+
+    #[test]
+    fn missing_values_are_no_numbers_and_empty_texts() {
+        let flowers = with_gaps(flowers());
+        let inputs = r#"[[1, null, 3, null], {"sepal_width": 6, "petal_width": null}]"#;
+        let Values::F32(values) = check(&flowers, inputs).unwrap()[0].values().clone() else {
+            panic!("floats")
+        };
+        let is_there: Vec<bool> = values.iter().map(|value| !value.is_nan()).collect();
+        assert_eq!(is_there, [true, false, true, false, false, true, false, false]);
+        assert!(refusal(&flowers, r#"[{"sepal_lenght": 1}]"#).contains("did you mean"));
+        assert!(refusal(&flowers, "[[1, 2]]").contains("2 values"));
+        assert!(refusal(&flowers, "[null]").contains("null"));
+
+        let inputs = vec![
+            spec("age", Datatype::F64, &[1]),
+            spec("city", Datatype::Text, &[1]),
+            spec("seen", Datatype::I64, &[1]),
+        ];
+        let records = with_gaps(schema(inputs, &[]));
+        let tensors = check(&records, r#"[{"seen": 1}, [null, null, 2], [7, "Rome", 3]]"#).unwrap();
+        assert_eq!(
+            tensors[1].values(),
+            &Values::Text(vec![String::new(), String::new(), "Rome".into()])
+        );
+        assert!(matches!(tensors[0].values(), Values::F64(ages)
+            if ages[0].is_nan() && ages[1].is_nan() && ages[2] == 7.0));
+        assert_eq!(
+            refusal(&records, r#"[{"age": 1, "city": "Rome"}]"#),
+            "inputs[0].seen is missing; expected a whole number of 64 bits, and only floats and texts may be missing"
         );
     }
 
@@ -375,6 +436,8 @@ mod tests {
                 schema(vec![spec("x", Datatype::F32, &[-1, 2])], &[]),
                 schema(vec![spec("x", Datatype::I64, &[])], &[]),
                 schema(vec![spec("a", Datatype::F64, &[1]), spec("b", Datatype::Bool, &[-1])], &[]),
+                with_gaps(schema(vec![spec("a", Datatype::F16, &[1]), spec("b", Datatype::Text, &[2])], &[])),
+                with_gaps(schema(vec![spec("x", Datatype::BF16, &[3])], &["a", "b", "c"])),
             ];
             for schema in &schemas {
                 match tensors_of(&rows, "m", schema) {

@@ -111,7 +111,6 @@ const fn to_one() -> f64 {
     1.0 / 255.0
 }
 
-#[expect(reason = "serde passes what it may skip by reference")]
 fn is_to_one(scale: &f64) -> bool {
     *scale == to_one()
 }
