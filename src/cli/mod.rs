@@ -34,7 +34,7 @@ pub enum Command {
     /// Run one process that hosts models behind REST endpoints
     Worker(WorkerArgs),
     /// Fit a model on a data file and write it into a model repository
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Compute the figures of a model on new data
     Evaluate(EvaluateArgs),
     /// Predict every row of a file, in order

@@ -59,7 +59,7 @@ fn read(line: &[OsString], options: &[OsString]) -> Result<TrainArgs, Failure> {
         .map_err(|error| refused(&error))?
         .command
     {
-        Command::Train(arguments) => Ok(arguments),
+        Command::Train(arguments) => Ok(*arguments),
         _ => Err(Failure::usage("--grid belongs to `millrace train`")),
     }
 }
