@@ -10,6 +10,8 @@ use super::kernel::Gram;
 
 /// Stands for a curvature that is not above 0, as in libsvm.
 const LEAST_CURVATURE: f64 = 1e-12;
+/// A multiplier this near to a bound, as a share of the bound, is there.
+const ROUNDING: f64 = 1e-12;
 /// Between two looks at whether somebody ended the fit.
 const STEPS_BETWEEN_LOOKS: u64 = 1024;
 /// Steps are at most so many, or [`MAX_STEPS_PER_MULTIPLIER`] for each multiplier, as in libsvm.
@@ -152,7 +154,7 @@ impl<'a> State<'a> {
             match (is_last, change > 0.0) {
                 (true, true) => multiplier.bound,
                 (true, false) => 0.0,
-                (false, _) => (alpha + change * step).clamp(0.0, multiplier.bound),
+                (false, _) => at_bound(alpha + change * step, multiplier.bound),
             }
         };
         self.alpha[up] = moved(rising, self.alpha[up], 1.0, step >= room_up);
@@ -196,6 +198,18 @@ impl<'a> State<'a> {
             (false, true) => most,
             (false, false) => 0.0,
         }
+    }
+}
+
+/// The same, or the bound that it differs from by rounding only: one that is free by rounding would decide b alone.
+fn at_bound(alpha: f64, bound: f64) -> f64 {
+    let rounding = ROUNDING * bound;
+    if alpha <= rounding {
+        0.0
+    } else if alpha >= bound - rounding {
+        bound
+    } else {
+        alpha
     }
 }
 
