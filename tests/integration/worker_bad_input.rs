@@ -108,7 +108,8 @@ async fn rows_that_do_not_fit_say_which_and_what_was_expected() {
         ),
         (
             "[[1, null]]",
-            "inputs[0][1] (height) is null; expected a number in the range of 32-bit floats",
+            "inputs[0][1] (height) is null; expected a number in the range of 32-bit floats, and none may be missing \
+             (missing_values in model.toml)",
         ),
         (
             r#"[{"width": 1, "hieght": 2}]"#,

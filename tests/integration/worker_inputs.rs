@@ -52,7 +52,7 @@ fn file(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     DynamicImage::from(image.clone())
         .write_to(&mut file, format)
-        .unwrap();
+        .expect("an image can be written");
     file.into_inner()
 }
 
@@ -66,7 +66,7 @@ fn jpeg(width: u32, height: u32, colour: [u8; 3]) -> String {
     BASE64_STANDARD.encode(file(&image, ImageFormat::Jpeg))
 }
 
-fn of(inputs: Value) -> String {
+fn of(inputs: &Value) -> String {
     json!({ "inputs": inputs }).to_string()
 }
 
@@ -81,7 +81,7 @@ async fn images_are_decoded_resized_and_normalised() {
         [[[0.25, 0.5], [-1, 7]]],
         [[0.25, 0.5], [-1, 7]],
     ]);
-    let answer = worker.client.post("/models/grey/predict", of(inputs)).await;
+    let answer = worker.client.post("/models/grey/predict", of(&inputs)).await;
     let expected = json!([
         [1.0, 1.0, 1.0, 1.0],
         [-1.0, -1.0, -1.0, -1.0],
@@ -111,7 +111,7 @@ async fn images_of_every_size_are_answered_and_batched_by_shape() {
             let colour = [request, 100 + request, 200 + request];
             let grey = [request; 3];
             let inputs = json!([png(width, height, colour), png(width, height, grey)]);
-            let answer = worker.client.post("/models/colour/predict", of(inputs)).await;
+            let answer = worker.client.post("/models/colour/predict", of(&inputs)).await;
             let expected = json!([colour.map(f64::from), grey.map(f64::from)]);
             assert_eq!(answer.assert_ok().json()["predictions"], expected);
         }
@@ -122,7 +122,7 @@ async fn images_of_every_size_are_answered_and_batched_by_shape() {
     // Each size by itself, and far fewer than there were requests.
     assert!((3.0..20.0).contains(&batches), "{batches}");
 
-    let mixed = of(json!([png(3, 2, [0; 3]), png(2, 3, [0; 3])]));
+    let mixed = of(&json!([png(3, 2, [0; 3]), png(2, 3, [0; 3])]));
     let refused = worker.client.post("/models/colour/predict", mixed).await;
     let message = refused.assert_error(400, "invalid_input").message();
     assert!(
@@ -165,9 +165,9 @@ async fn what_is_no_image_is_refused_with_its_row() {
     ] {
         let answer = worker
             .client
-            .post("/models/grey/predict", of(json!([good, row])))
+            .post("/models/grey/predict", of(&json!([good, row])))
             .await;
-        let message = answer.assert_error(400, "invalid_input").message().to_owned();
+        let message = answer.assert_error(400, "invalid_input").message();
         assert!(message.starts_with(told), "{message}");
     }
     // A declaration that contradicts its graph is told where the model is shown.
@@ -193,14 +193,14 @@ async fn a_model_can_have_a_limit_of_its_own() {
         .set("worker.max_image_pixels", 100)
         .set("worker.model.colour.max_image_pixels", 50);
     let worker = images_with(setup).await;
-    let image = of(json!([png(9, 9, [7; 3])]));
+    let image = of(&json!([png(9, 9, [7; 3])]));
     worker
         .client
         .post("/models/grey/predict", image.clone())
         .await
         .assert_ok();
     let refused = worker.client.post("/models/colour/predict", image).await;
-    let message = refused.assert_error(400, "invalid_input").message().to_owned();
+    let message = refused.assert_error(400, "invalid_input").message();
     assert!(
         message.contains("9 x 9 pixels; the images of one request may have 50"),
         "{message}"
@@ -211,7 +211,7 @@ async fn a_model_can_have_a_limit_of_its_own() {
 #[tokio::test]
 async fn a_large_image_holds_up_nobody() {
     let worker = images().await;
-    let large = of(json!([png(4000, 4000, [10, 20, 30])]));
+    let large = of(&json!([png(4000, 4000, [10, 20, 30])]));
     let client = worker.client.clone();
     let slow = tokio::spawn(async move { client.post("/models/grey/predict", large).await });
     let mut meanwhile = 0;
@@ -241,7 +241,7 @@ Biscoe,50.3,Gentoo
 /// Trains a classifier of penguins with gaps into a repository.
 fn train(folder: &Path, repository: &Path, unknown: &str, missing: &str, data: &str) {
     let file = folder.join("penguins.csv");
-    std::fs::write(&file, data).unwrap();
+    std::fs::write(&file, data).expect("a file can be written");
     let output = Command::new(env!("CARGO_BIN_EXE_millrace"))
         .args([
             "train",
@@ -257,7 +257,7 @@ fn train(folder: &Path, repository: &Path, unknown: &str, missing: &str, data: &
         .arg("--repository")
         .arg(repository)
         .output()
-        .unwrap();
+        .expect("the program can be started");
     assert!(
         output.status.success(),
         "{}",
@@ -288,19 +288,14 @@ async fn records_with_gaps_are_asked_as_they_were_learnt() {
     ]);
     for model in ["refuse", "zero"] {
         let path = format!("/models/{model}/predict");
-        let answer = worker
-            .client
-            .post(&path, of(rows.clone()))
-            .await
-            .assert_ok()
-            .json();
+        let answer = worker.client.post(&path, of(&rows)).await.assert_ok().json();
         let expected = [
             "Adelie", "Gentoo", "Gentoo", "Adelie", "Gentoo", "Adelie", "Gentoo",
         ];
         assert_eq!(answer["predictions"], json!(expected), "{model}: {answer}");
     }
     // A gap is what the graph makes of it: the median.
-    let bills = |bill: Value| of(json!([{"island": "Dream", "bill": bill}]));
+    let bills = |bill: Value| of(&json!([{"island": "Dream", "bill": bill}]));
     let probabilities = async |body| {
         let answer = worker.client.post("/models/zero/predict", body).await;
         answer.assert_ok().json()["probabilities"].clone()
@@ -308,21 +303,21 @@ async fn records_with_gaps_are_asked_as_they_were_learnt() {
     let gap = probabilities(bills(Value::Null)).await;
     assert_ne!(gap, probabilities(bills(json!(30.0))).await);
 
-    let unknown = of(json!([{"island": "Atlantis", "bill": 50.0}]));
+    let unknown = of(&json!([{"island": "Atlantis", "bill": 50.0}]));
     worker
         .client
         .post("/models/zero/predict", unknown.clone())
         .await
         .assert_ok();
     let refused = worker.client.post("/models/refuse/predict", unknown).await;
-    let message = refused.assert_error(400, "invalid_input").message().to_owned();
+    let message = refused.assert_error(400, "invalid_input").message();
     assert!(message.contains("Atlantis"), "{message}");
 
     let misspelt = worker
         .client
-        .post("/models/zero/predict", of(json!([{"ilsand": "Dream"}])))
+        .post("/models/zero/predict", of(&json!([{"ilsand": "Dream"}])))
         .await;
-    let message = misspelt.assert_error(400, "invalid_input").message().to_owned();
+    let message = misspelt.assert_error(400, "invalid_input").message();
     assert!(message.contains("did you mean island?"), "{message}");
 }
 
@@ -340,9 +335,9 @@ async fn without_gaps_in_training_a_null_is_refused() {
     let path = "/models/zero/predict";
     let null = worker
         .client
-        .post(path, of(json!([{"island": "Dream", "bill": null}])))
+        .post(path, of(&json!([{"island": "Dream", "bill": null}])))
         .await;
-    let message = null.assert_error(400, "invalid_input").message().to_owned();
+    let message = null.assert_error(400, "invalid_input").message();
     assert!(
         message.starts_with("inputs[0].bill is null; expected a number"),
         "{message}"
@@ -351,8 +346,8 @@ async fn without_gaps_in_training_a_null_is_refused() {
         message.ends_with("none may be missing (missing_values in model.toml)"),
         "{message}"
     );
-    let absent = worker.client.post(path, of(json!([{"island": "Dream"}]))).await;
-    let message = absent.assert_error(400, "invalid_input").message().to_owned();
+    let absent = worker.client.post(path, of(&json!([{"island": "Dream"}]))).await;
+    let message = absent.assert_error(400, "invalid_input").message();
     assert!(message.starts_with("inputs[0] lacks bill"), "{message}");
     let detail = worker.client.get("/models/zero").await.assert_ok().json();
     assert_eq!(detail.get("missing_values"), None);
