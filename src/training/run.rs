@@ -156,7 +156,7 @@ pub fn run(
     let version = request.destination.choose_version()?;
     let mut roles = request.roles.clone();
     first.complete_roles(&mut roles);
-    let data = first.prepare(Dataset::read(&request.data, &roles, first.target_kind())?)?;
+    let data = first.prepare(first.read(&request.data, &roles)?)?;
 
     let mut generator = Generator::new(request.seed);
     let parts = first.split(&data, request.test_fraction, &mut generator);
