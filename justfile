@@ -13,10 +13,17 @@ lint:
 models:
     models/make.sh
 
+# Write the README's table of models anew, with scikit-learn's figures beside ours; `just models-report --torch` also PyTorch's
+models-report *options:
+    cargo build --release --locked
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet -r tests/python/requirements-zoo.txt -r tests/python/requirements-texts.txt -r tests/python/requirements-torch.txt
+    .venv/bin/python tests/python/models_report.py {{ options }}
+
 # Make the data files again from the scikit-learn package
 data:
     python3 -m venv .venv
-    .venv/bin/pip install --quiet -r tests/python/requirements.txt
+    .venv/bin/pip install --quiet -r tests/python/requirements.txt palmerpenguins==0.1.6
     .venv/bin/python data/make.py
     cd data && sha256sum --check SHA256SUMS
 

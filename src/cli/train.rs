@@ -37,12 +37,13 @@ pub enum Algorithm {
 /// What every algorithm takes.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
-    /// The data: CSV with a header line, or Parquet (a file that is named *.parquet)
+    /// The data: CSV with a header line, or Parquet (a file that is named *.parquet); for a convolutional network also a folder
+    /// with a folder of PNG and JPEG files for each class
     #[arg(long)]
     pub data: PathBuf,
-    /// The column to predict; every other column is a feature
+    /// The column to predict; every other column is a feature. A folder of images has none: the folder of an image is its class
     #[arg(long)]
-    pub target: String,
+    pub target: Option<String>,
     /// Columns of categories, each of which becomes one column of zeros and ones
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     pub categorical: Vec<String>,

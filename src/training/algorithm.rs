@@ -1,5 +1,6 @@
 //! What every way to fit a model has in common.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
@@ -30,6 +31,11 @@ pub trait Algorithm: Send + Sync {
 
     /// Adds what it knows of the columns without being told.
     fn complete_roles(&self, _roles: &mut Roles) {}
+
+    /// Reads the data at `path`: a table, unless the algorithm takes more.
+    fn read(&self, path: &Path, roles: &Roles) -> Result<Dataset, TrainingError> {
+        Ok(Dataset::read(path, roles, self.target_kind())?)
+    }
 
     /// Makes of the data as it is read what is fitted on.
     fn prepare(&self, data: Dataset) -> Result<Dataset, TrainingError> {

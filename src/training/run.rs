@@ -159,7 +159,7 @@ pub fn run(
     let version = request.destination.choose_version()?;
     let mut roles = request.roles.clone();
     first.complete_roles(&mut roles);
-    let read = Dataset::read(&request.data, &roles, first.target_kind())?;
+    let read = first.read(&request.data, &roles)?;
     let rows = read.rows();
     let data = first.prepare(read)?;
 

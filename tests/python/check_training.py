@@ -132,8 +132,14 @@ class Run:
 
 def infer(folder, rows):
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, {"inputs": rows.astype(np.float32)})
+    (given,) = session.get_inputs()
+    (answer,) = session.run(None, {given.name: in_shape(rows, given.shape).astype(np.float32)})
     return answer
+
+
+def in_shape(rows, shape):
+    """Rows as the graph takes them: the pixels of an image stand in columns."""
+    return rows.reshape(-1, *shape[1:])
 
 
 def check_linear_regression(binary, folder):
@@ -437,9 +443,11 @@ def check_served(url):
         metadata = tomllib.loads((MODELS / name / "1" / "model.toml").read_text())
         table = Table.read(DATA / metadata["source"]["data"], metadata["source"]["target"])
         expected = infer(MODELS / name / "1", table.rows)
+        (given,) = onnxruntime.InferenceSession(str(MODELS / name / "1" / "model.onnx")).get_inputs()
+        rows = in_shape(table.rows, given.shape)
         served = {"predictions": [], "probabilities": []}
         for start in range(0, len(table.rows), 200):
-            answer = predict(url, name, table.rows[start:start + 200])
+            answer = predict(url, name, rows[start:start + 200])
             for key, values in served.items():
                 values.extend(answer.get(key) or [])
         if not metadata.get("classes"):

@@ -6,7 +6,7 @@ use crate::cli::{
 };
 use crate::training::algorithm::Algorithm;
 use crate::training::convolutional_network::ConvolutionalNetwork;
-use crate::training::dataset::TargetKind;
+use crate::training::dataset::{TargetKind, images};
 use crate::training::linear_regression::LinearRegression;
 use crate::training::logistic_regression::LogisticRegression;
 use crate::training::network::Schedule;
@@ -51,7 +51,9 @@ pub(super) fn algorithm(arguments: &cli::Algorithm) -> (&DataArgs, Box<dyn Algor
                 hidden: it.hidden.clone(),
                 dropout: it.dropout,
                 shift: it.shift,
-                pixel_max: it.pixel_max,
+                pixel_max: it
+                    .pixel_max
+                    .or_else(|| it.data.data.is_dir().then_some(images::LARGEST)),
                 schedule: schedule(&it.schedule),
             };
             (&it.data, Box::new(options))

@@ -20,7 +20,7 @@ use self::summary::summary;
 use super::{Failure, print};
 use crate::cli::{ClassWeights, DataArgs, MissingChoice, TrainArgs, UnknownChoice};
 use crate::training::artifact::Destination;
-use crate::training::dataset::{ColumnKind, Missing, Roles};
+use crate::training::dataset::{ColumnKind, Missing, Roles, images};
 use crate::training::encoding::Unknown;
 use crate::training::report::Report;
 use crate::training::{Request, TrainingError, run as fit_and_write};
@@ -30,7 +30,7 @@ const DEFAULT_FOLDS: usize = 5;
 
 pub(super) fn run(arguments: &TrainArgs) -> Result<(), Failure> {
     let (data, only) = algorithm(&arguments.algorithm);
-    let mut request = request(data);
+    let mut request = request(data)?;
     let line: Vec<OsString> = std::env::args_os().collect();
     request.command = again(&line);
     if data.grid.is_empty() {
@@ -55,12 +55,12 @@ pub(super) fn run(arguments: &TrainArgs) -> Result<(), Failure> {
     print(&summary(&request, &outcome, started.elapsed().as_secs_f64()))
 }
 
-fn request(data: &DataArgs) -> Request {
-    Request {
+fn request(data: &DataArgs) -> Result<Request, Failure> {
+    Ok(Request {
         candidates: Vec::new(),
         data: data.data.clone(),
         roles: Roles {
-            target: data.target.clone(),
+            target: target(data)?,
             categorical: data.categorical.clone(),
             text: data.text.clone(),
             others: ColumnKind::default(),
@@ -88,6 +88,18 @@ fn request(data: &DataArgs) -> Request {
         seed: data.seed,
         description: data.description.clone(),
         command: None,
+    })
+}
+
+/// The column to predict. A folder of images has none.
+fn target(data: &DataArgs) -> Result<String, Failure> {
+    match (&data.target, data.data.is_dir()) {
+        (Some(column), false) => Ok(column.clone()),
+        (None, true) => Ok(images::TARGET.to_owned()),
+        (None, false) => Err(Failure::usage("--target must name the column to predict")),
+        (Some(_), true) => Err(Failure::usage(
+            "--target is for tables; in a folder of images the folder of an image is its class",
+        )),
     }
 }
 
@@ -111,7 +123,44 @@ fn write_report(path: &Path, report: &Report) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn target_of(line: &[&str]) -> Result<String, Failure> {
+        let start = [
+            "millrace",
+            "train",
+            "convolutional-network",
+            "--shape",
+            "8x8",
+            "--model",
+            "m",
+        ];
+        match Cli::try_parse_from(start.iter().chain(line)).unwrap().command {
+            Command::Train(arguments) => target(algorithm(&arguments.algorithm).0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_target_and_a_folder_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_str().unwrap();
+        assert_eq!(target_of(&["--data", "d.csv", "--target", "t"]).unwrap(), "t");
+        assert_eq!(target_of(&["--data", folder]).unwrap(), "folder");
+        for (line, expected) in [
+            (vec!["--data", "d.csv"], "--target must name the column"),
+            (vec!["--data", folder, "--target", "t"], "--target is for tables"),
+        ] {
+            let told = target_of(&line).unwrap_err();
+            assert!(
+                matches!(&told, Failure::Usage(text) if text.starts_with(expected)),
+                "{told:?}"
+            );
+        }
+    }
 
     #[test]
     fn wrong_use_is_told_apart_from_failure() {

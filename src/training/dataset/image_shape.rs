@@ -22,6 +22,19 @@ impl ImageShape {
             .saturating_mul(self.height)
             .saturating_mul(self.width)
     }
+    /// A name for each value: `pixel_row_column`, with the channel in front where there are several.
+    pub(super) fn names(self) -> Vec<String> {
+        let (plane, values) = (self.height * self.width, self.values());
+        let name = |value: usize| {
+            let (channel, pixel) = (value / plane, value % plane);
+            let (row, column) = (pixel / self.width, pixel % self.width);
+            match self.channels {
+                1 => format!("pixel_{row}_{column}"),
+                _ => format!("pixel_{channel}_{row}_{column}"),
+            }
+        };
+        (0..values).map(name).collect()
+    }
 }
 
 impl fmt::Display for ImageShape {

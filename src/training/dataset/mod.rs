@@ -4,6 +4,7 @@ mod columns;
 mod csv_file;
 mod error;
 mod image_shape;
+pub mod images;
 mod parquet_file;
 mod table;
 mod target;
