@@ -21,6 +21,8 @@ const SECTION: &str = "[text]\nmax_length = 32\ntruncate = true\n";
 
 fn encoder(setup: Setup, section: &str) -> Setup {
     setup
+        // Each length has a plan for each size of a batch.
+        .set("worker.batching.max_batch_size", 4)
         .model("encoder", NET)
         .file("encoder/1/tokenizer.json", TOKENIZER)
         .file("encoder/1/model.toml", section.as_bytes())
