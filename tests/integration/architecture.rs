@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["model"]),
     ("chart", &[]),
-    ("cli", &[]),
+    ("cli", &["training"]),
     (
         "commands",
         &[
