@@ -49,6 +49,11 @@ export RAYON_NUM_THREADS=1
     --model digits-convolution --as-version 1 --force --seed 42 \
     --description "Handwritten digits on 8 x 8 pixels of 0 to 16 (Alpaydin and Kaynak 1998)"
 
+"$1" train recurrent-network --data data/sunspots.csv --target sunspots --cell gru --window 48 --horizon 24 --season 132 \
+    --units 24 --batch-size 64 --learning-rate 0.002 --patience 12 \
+    --model sunspots --as-version 1 --force --seed 42 \
+    --description "The mean number of sunspots of the next 24 months, from that of the last 48 (1749 to 1983)"
+
 "$1" train text-classifier --data data/definitions.csv --target part_of_speech --batch-size 64 --max-length 24 \
     --vocabulary 3000 --width 96 --layers 2 --dropout 0.4 --token-dropout 0.2 --weight-decay 0.05 --epochs 4 \
     --model definitions --as-version 1 --force --seed 42 \

@@ -375,6 +375,9 @@ pub struct RecurrentNetworkArgs {
     /// What is done to the values before they are learnt, and undone in the answer
     #[arg(long, value_enum, default_value = "none")]
     pub transform: TransformChoice,
+    /// Whether a linear autoregression stands beside the net, which then learns what that leaves
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub linear_part: bool,
     /// How long and how fast it learns.
     #[command(flatten)]
     pub schedule: ScheduleArgs,

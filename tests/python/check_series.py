@@ -131,9 +131,11 @@ def train(binary, repository, *options):
 def check_kinds(binary, repository):
     """Both cells, one layer and two, every transformation; trained for an epoch only, since it is the graph that is checked."""
     for cell in ["lstm", "gru"]:
-        for layers, transform, window, horizon in [(1, "none", 12, 3), (2, "sqrt", 24, 12), (1, "log", 36, 1)]:
+        kinds = [(1, "none", 12, 3, "true"), (2, "sqrt", 24, 12, "false"), (1, "log", 36, 1, "true")]
+        for layers, transform, window, horizon, linear_part in kinds:
             options = ["--cell", cell, "--layers", layers, "--transform", transform, "--window", window]
             options += ["--horizon", horizon, "--season", 132, "--epochs", 1, "--units", 16]
+            options += ["--linear-part", linear_part]
             name = f"{layers} {cell} of {transform}"
             folder, report = train(binary, repository, *options)
             check_report(name, folder, report)
@@ -142,7 +144,8 @@ def check_kinds(binary, repository):
 def committed_options():
     training = tomllib.loads((COMMITTED / "model.toml").read_text())["training"]
     left_out = ("algorithm", "train_rows", "test_rows")
-    return [part for name, value in training.items() if name not in left_out
+    written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in training.items()}
+    return [part for name, value in written.items() if name not in left_out
             for part in (f"--{name.replace('_', '-')}", value)]
 
 
@@ -171,6 +174,11 @@ def compare_with_torch(report):
     tensor = lambda values: torch.tensor(values, dtype=torch.float32)
     inputs = lambda part: tensor((apply(windows.known[part]) - mean) / scale)[:, :, None]
     targets = lambda part: tensor((apply(windows.steps[part]) - centre) / spread)
+    linear = lambda part: 0
+    if options["linear_part"]:  # fitted by least squares, and not any more
+        flat = lambda part: np.column_stack([inputs(part)[:, :, 0].numpy(), np.ones(len(part))])
+        weights = np.linalg.lstsq(flat(learnt), targets(learnt).numpy(), rcond=None)[0]
+        linear = lambda part: tensor(flat(part) @ weights)
     errors = []
     for seed in range(3):
         torch.manual_seed(seed)
@@ -179,9 +187,13 @@ def compare_with_torch(report):
             kind(1, options["units"], options["layers"], batch_first=True),
             torch.nn.Linear(options["units"], windows.horizon),
         ])
+        if options["linear_part"]:
+            torch.nn.init.zeros_(net[1].weight)
+            torch.nn.init.zeros_(net[1].bias)
         forward = lambda values: net[1](net[0](values)[0][:, -1])
         optimiser = torch.optim.AdamW(net.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"])
-        x, y, x_unseen, y_unseen = inputs(learnt), targets(learnt), inputs(unseen), targets(unseen)
+        x, y = inputs(learnt), targets(learnt) - linear(learnt)
+        x_unseen, y_unseen = inputs(unseen), targets(unseen) - linear(unseen)
         lowest, best, kept = np.inf, 0, None
         for epoch in range(options["epochs"]):
             for batch in torch.randperm(len(learnt)).split(options["batch_size"]):
@@ -196,7 +208,8 @@ def compare_with_torch(report):
                 break
         net.load_state_dict(kept)
         with torch.no_grad():
-            forecast = forward(inputs(np.array(report["test_rows"]))).numpy() * spread + centre
+            test = np.array(report["test_rows"])
+            forecast = (forward(inputs(test)) + linear(test)).numpy() * spread + centre
         errors.append(rmse(invert(forecast), windows.steps[report["test_rows"]]))
         print(f"     PyTorch, seed {seed}: RMSE {errors[-1]:.3f}, best in epoch {best + 1}", flush=True)
     ours, theirs = report["metrics"]["rmse"], float(np.mean(errors))

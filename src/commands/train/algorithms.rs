@@ -115,6 +115,7 @@ fn recurrent_network(arguments: &RecurrentNetworkArgs) -> RecurrentNetwork {
             TransformChoice::Sqrt => Transform::Sqrt,
             TransformChoice::Log => Transform::Log,
         },
+        linear_part: arguments.linear_part,
         schedule: schedule(&arguments.schedule),
     }
 }

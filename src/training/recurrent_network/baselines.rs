@@ -1,11 +1,11 @@
 //! Simple forecasts that a net must better, on the same windows.
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2};
 
 use super::super::TrainingError;
 use super::super::algorithm::Baseline;
 use super::super::dataset::{Dataset, Target};
-use super::super::fitted::FittedModel;
+use super::super::feed_forward::Dense;
 use super::super::linear_regression::LinearRegression;
 use super::Transform;
 use super::windows::series;
@@ -71,22 +71,32 @@ pub(super) fn autoregression(
         apply(&training.steps),
         apply(&held_out.known),
     );
-    let least_squares = LinearRegression {
-        ridge: RIDGE,
-        lasso: 0.0,
-    };
-    let mut forecast = Array2::zeros(held_out.steps.dim());
-    for (step, mut place) in forecast.axis_iter_mut(Axis(1)).enumerate() {
-        let model = least_squares.fit_rows(&known, steps.column(step), &[])?;
-        place.assign(&model.predict(unseen.view()).column(0));
-    }
-    forecast.mapv_inplace(|value| transform.invert(value));
+    let Dense { weights, bias } = least_squares(&known, &steps)?;
+    let forecast = (unseen.dot(&weights) + &bias).mapv(|value| transform.invert(value));
     let name = match transform {
         Transform::None => "linear autoregression",
         Transform::Sqrt => "linear autoregression of square roots",
         Transform::Log => "linear autoregression of logarithms",
     };
     Ok(held_out.baseline(name, &forecast))
+}
+
+/// The affine map from windows (n × T) to steps (n × H) with the least squared error.
+pub(super) fn least_squares(known: &Array2<f64>, steps: &Array2<f64>) -> Result<Dense, TrainingError> {
+    let mut weights = Array2::zeros((known.ncols(), steps.ncols()));
+    let mut bias = Array1::zeros(steps.ncols());
+    for (step, values) in steps.columns().into_iter().enumerate() {
+        let fitted = LinearRegression {
+            ridge: RIDGE,
+            lasso: 0.0,
+        }
+        .fit_rows(known, values, &[])?;
+        // Of columns as they are, and not standardised.
+        let own = &fitted.layers[0].weights.column(0) / &fitted.standardiser.scale;
+        bias[step] = fitted.layers[0].bias[0] - fitted.standardiser.mean.dot(&own);
+        weights.column_mut(step).assign(&own);
+    }
+    Ok(Dense { weights, bias })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2};
 use serde_json::{Value, json};
 
 use super::super::feed_forward::Dense;
-use super::super::onnx::{Attribute, BATCH, Constant, Element, Graph, Size};
+use super::super::onnx::{Attribute, BATCH, Constant, Domain, Element, Graph, Size};
 use super::{Cell, Transform};
 
 /// The weights of one recurrent layer; G gates of U units each, in ONNX's order.
@@ -31,6 +31,8 @@ pub(super) struct Forecaster {
     pub(super) layers: Vec<Recurrence>,
     /// From the last state to the transformed steps.
     pub(super) head: Dense,
+    /// From the standardised window to what is added to that.
+    pub(super) linear: Option<Dense>,
 }
 
 impl Forecaster {
@@ -39,29 +41,30 @@ impl Forecaster {
         let mut graph = Graph::default();
         let inputs = graph.input("inputs", Element::F32, &[BATCH, Size::Fixed(window)]);
         let values = self.transform.add_to(&mut graph, &inputs);
-        let values = self.standardise(&mut graph, &values);
+        let window_values = self.standardise(&mut graph, &values);
         // The operators take T × N × values.
         let order = vec![("perm", Attribute::Ints(vec![1, 0]))];
-        let values = graph.node("Transpose", &[&values], "series.by_time", order);
+        let values = graph.node("Transpose", &[&window_values], "series.by_time", order);
         let last_axis = graph.parameter("axis_of_values", &[1], Constant::I64(vec![2]));
         let mut state = graph.node("Unsqueeze", &[&values, &last_axis], "series.values", vec![]);
         // Layers put out all states as T × directions × N × units, and the last one as directions × N × units.
-        let directions = graph.parameter("axis_of_directions", &[1], Constant::I64(vec![1]));
-        let only = graph.parameter("axis_of_last", &[1], Constant::I64(vec![0]));
         for (place, layer) in self.layers.iter().enumerate() {
             let is_last = place + 1 == self.layers.len();
             let states = self.add_layer(&mut graph, (place, layer), &state, is_last);
-            let axis = if is_last { &only } else { &directions };
+            let directions = Constant::I64(vec![i64::from(!is_last)]);
+            let axis = graph.parameter(&format!("layer{place}.axis_of_directions"), &[1], directions);
             state = graph.node(
                 "Squeeze",
-                &[&states, axis],
+                &[&states, &axis],
                 &format!("layer{place}.state"),
                 vec![],
             );
         }
-        let weights = graph.matrix("head.weights", self.head.weights.view());
-        let bias = graph.vector("head.bias", self.head.bias.view());
-        let steps = graph.node("Gemm", &[&state, &weights, &bias], "forecast", vec![]);
+        let mut steps = affine(&mut graph, "head", &self.head, &state);
+        if let Some(linear) = &self.linear {
+            let others = affine(&mut graph, "linear", linear, &window_values);
+            steps = graph.node("Add", &[&steps, &others], "forecast", vec![]);
+        }
         self.transform.add_inverse_to(&mut graph, &steps, "predictions");
         graph.output(
             "predictions",
@@ -103,7 +106,7 @@ impl Forecaster {
         // An output that nobody wants has no name.
         let outputs: &[&str] = if is_last { &["", &last] } else { &[&all] };
         graph.node_of(
-            super::super::onnx::Domain::Onnx,
+            Domain::Onnx,
             operator,
             &[values, &weights[0], &weights[1], &bias],
             outputs,
@@ -116,6 +119,7 @@ impl Forecaster {
     pub(super) fn parameters(&self) -> Value {
         let nested =
             |matrix: &Array2<f64>| -> Vec<Vec<f64>> { matrix.outer_iter().map(|row| row.to_vec()).collect() };
+        let dense = |dense: &Dense| json!({"weights": nested(&dense.weights), "bias": dense.bias.to_vec()});
         let layer = |layer: &Recurrence| {
             json!({
                 "input": nested(&layer.input),
@@ -127,7 +131,8 @@ impl Forecaster {
         json!({
             "standardisation": {"mean": self.mean, "scale": self.scale},
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
-            "head": {"weights": nested(&self.head.weights), "bias": self.head.bias.to_vec()},
+            "head": dense(&self.head),
+            "linear": self.linear.as_ref().map(dense),
         })
     }
 }
@@ -142,6 +147,17 @@ impl Recurrence {
         }
         self.bias.iter().copied().chain(of_state).collect()
     }
+}
+
+fn affine(graph: &mut Graph, name: &str, dense: &Dense, values: &str) -> String {
+    let weights = graph.matrix(&format!("{name}.weights"), dense.weights.view());
+    let bias = graph.vector(&format!("{name}.bias"), dense.bias.view());
+    graph.node(
+        "Gemm",
+        &[values, &weights, &bias],
+        &format!("{name}.steps"),
+        vec![],
+    )
 }
 
 /// A matrix as the only direction of an operator.

@@ -15,7 +15,7 @@ use ndarray::Axis;
 pub use self::cell::Cell;
 pub use self::transform::Transform;
 
-use self::baselines::{Part, autoregression, seasonal_naive};
+use self::baselines::{Part, autoregression, least_squares, seasonal_naive};
 use self::forecaster::Forecaster;
 use self::net::RecurrentNet;
 use self::windows::{expanding, last_part, windows};
@@ -50,6 +50,9 @@ pub struct RecurrentNetwork {
     pub layers: usize,
     /// What is done to the values before they are learnt.
     pub transform: Transform,
+    /// Whether a linear autoregression stands beside the recurrent layers, which then learn what it leaves. They saturate,
+    /// and it does not: values beyond those of the training part are forecast as well as it can.
+    pub linear_part: bool,
     /// How long and how fast it learns.
     pub schedule: Schedule,
 }
@@ -63,6 +66,7 @@ impl Algorithm for RecurrentNetwork {
         let mut options = self.schedule.options();
         options.insert("cell".to_owned(), self.cell.name().into());
         options.insert("transform".to_owned(), self.transform.name().into());
+        options.insert("linear_part".to_owned(), self.linear_part.into());
         for (name, value) in [
             ("window", self.window),
             ("horizon", self.horizon),
@@ -171,17 +175,25 @@ impl RecurrentNetwork {
         let (learnt, unseen) = (data.select(&learnt), data.select(&test));
         let goal = Goal::of(&learnt.target);
         let unit = unit_of(&learnt)?;
-        let samples = |part: &Dataset| {
-            let values = (part.matrix()? - unit.mean[0]) / unit.scale[0];
-            Samples::new(vec![matrix(&values)?], part, &goal)
-        };
+        let values = |part: &Dataset| Ok::<_, TrainingError>((part.matrix()? - unit.mean[0]) / unit.scale[0]);
+        let samples = |part: &Dataset| Samples::new(vec![matrix(&values(part)?)?], part, &goal);
         let (training, validation) = (samples(&learnt)?, samples(&unseen)?);
-        let net = RecurrentNet::new(self, context.generator)?;
+        let mut linear = match (&goal, &learnt.target) {
+            (Goal::Numbers(unit), Target::Steps(steps)) if self.linear_part => {
+                Some(least_squares(&values(&learnt)?, &unit.apply(steps.view()))?)
+            }
+            _ => None,
+        };
+        let net = RecurrentNet::new(self, linear.as_ref(), context.generator)?;
         train(&net, (&training, &validation), &goal, &self.schedule, context)?;
         let mut head = net.head()?;
         if let Goal::Numbers(unit) = &goal {
             head.weights = &head.weights * &unit.scale;
             head.bias = &head.bias * &unit.scale + &unit.mean;
+            if let Some(linear) = &mut linear {
+                linear.weights = &linear.weights * &unit.scale;
+                linear.bias = &linear.bias * &unit.scale;
+            }
         }
         let forecaster = Forecaster {
             cell: self.cell,
@@ -190,6 +202,7 @@ impl RecurrentNetwork {
             scale: unit.scale[0],
             layers: net.recurrences()?,
             head,
+            linear,
         };
         Ok((forecaster, net))
     }

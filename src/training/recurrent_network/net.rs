@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2};
 
 use super::super::algorithm::Context;
 use super::super::feed_forward::Dense;
-use super::super::network::{Net, uniform};
+use super::super::network::{Net, matrix as tensor, uniform, zeros};
 use super::super::random::Generator;
 use super::RecurrentNetwork;
 use super::cell::Layer;
@@ -18,10 +18,17 @@ pub(super) struct RecurrentNet {
     weights: Var,
     /// Steps.
     bias: Var,
+    /// What the net only adds to; weights (T × steps) and biases (1 × steps), which are not fitted any more.
+    linear: Option<(Tensor, Tensor)>,
 }
 
 impl RecurrentNet {
-    pub(super) fn new(options: &RecurrentNetwork, generator: &mut Generator) -> Result<Self> {
+    /// A net beside `linear`, where there is that, begins by adding nothing to it.
+    pub(super) fn new(
+        options: &RecurrentNetwork,
+        linear: Option<&Dense>,
+        generator: &mut Generator,
+    ) -> Result<Self> {
         let units = options.units;
         let mut layers = Vec::with_capacity(options.layers);
         for place in 0..options.layers {
@@ -29,10 +36,19 @@ impl RecurrentNet {
             layers.push(Layer::new(options.cell, inputs, units, generator)?);
         }
         let limit = 1.0 / (units as f64).sqrt();
+        let mut begin = |shape: &[usize]| match linear {
+            None => uniform(shape, limit, generator),
+            Some(_) => zeros(shape),
+        };
+        let constant = |linear: &Dense| -> Result<(Tensor, Tensor)> {
+            let bias = linear.bias.view().insert_axis(ndarray::Axis(0)).to_owned();
+            Ok((tensor(&linear.weights)?, tensor(&bias)?))
+        };
         Ok(Self {
             layers,
-            weights: uniform(&[units, options.horizon], limit, generator)?,
-            bias: uniform(&[options.horizon], limit, generator)?,
+            weights: begin(&[units, options.horizon])?,
+            bias: begin(&[options.horizon])?,
+            linear: linear.map(constant).transpose()?,
         })
     }
 
@@ -75,9 +91,13 @@ impl Net for RecurrentNet {
             values = layer.run(&values)?;
         }
         // A window has at least one value.
-        values[values.len() - 1]
+        let steps = values[values.len() - 1]
             .matmul(&self.weights)?
-            .broadcast_add(&self.bias)
+            .broadcast_add(&self.bias)?;
+        match &self.linear {
+            None => Ok(steps),
+            Some((weights, bias)) => steps + window.matmul(weights)?.broadcast_add(bias)?,
+        }
     }
 }
 
