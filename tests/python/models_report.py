@@ -93,7 +93,7 @@ def models():
         recorder.write_text(RECORDER.format(path=str(calls)))
         recorder.chmod(0o755)
         subprocess.run([ROOT / "models" / "make.sh", recorder], check=True)
-        made = [Model(json.loads(line)) for line in calls.read_text().splitlines()]
+        made = [Model(json.loads(line)) for line in calls.read_text(encoding="utf-8").splitlines()]
     # MNIST is only called for where its data is.
     names = {model.name for model in made}
     if "mnist" not in names and (ROOT / "models/mnist/1").is_dir():
