@@ -79,7 +79,7 @@ fn assert_alike(shown: &Value, real: &Value, place: &str) {
 
 #[tokio::test]
 async fn the_answers_in_the_readme_are_real() {
-    let serving = Serving::start().await;
+    let serving = Serving::start_whole().await;
     let examples = examples();
     assert!(examples.len() >= 3, "{examples:?}");
     for example in examples {

@@ -83,7 +83,8 @@ def addresses(process, log):
         return None
     gateway, admin = found.groups()
     workers = ask(f"http://{admin}/admin/workers")["workers"]
-    ready = [worker for worker in workers if worker["state"] == "up" and len(worker["models"]) == 3]
+    shipped = [path for path in (ROOT / "models").iterdir() if path.is_dir()]
+    ready = [worker for worker in workers if worker["state"] == "up" and len(worker["models"]) == len(shipped)]
     return (gateway, ready[0]["url"].removeprefix("http://")) if len(ready) == 2 else None
 
 

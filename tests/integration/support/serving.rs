@@ -1,39 +1,67 @@
 //! The real `millrace serve`: a gateway and worker processes with the models that come with the project.
 
-use serde_json::{Value, json};
-
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::client::Client;
 use super::process::Process;
 use super::wait::until_some;
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
-const SHIPPED: [&str; 3] = ["diabetes", "digits", "iris"];
+/// What most tests are content with: the others take longer to load.
+const SMALL: [&str; 3] = ["diabetes", "digits", "iris"];
 
 /// `millrace serve` with two workers.
 pub(crate) struct Serving {
     pub(crate) process: Process,
+    models: Vec<String>,
+    /// Held as long as the process runs.
+    _repository: Option<TempDir>,
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) admin: Client,
 }
 
 impl Serving {
-    /// Two workers, both of which take requests.
+    /// Two workers with all models that come with the project, both of which take requests.
+    pub(crate) async fn start_whole() -> Self {
+        Self::start_on(Path::new(MODELS), None, &[]).await
+    }
+
+    /// Two workers with some small models, both of which take requests.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// The same, with more arguments.
     pub(crate) async fn start_with(more: &[&str]) -> Self {
+        let repository = TempDir::new().expect("a folder can be made");
+        for model in SMALL {
+            let (from, to) = (
+                Path::new(MODELS).join(model),
+                repository.path().join(model).join("1"),
+            );
+            fs::create_dir_all(&to).expect("a folder can be made");
+            for file in ["model.onnx", "model.toml"] {
+                fs::copy(from.join("1").join(file), to.join(file)).expect("the models are there");
+            }
+        }
+        let folder = repository.path().to_owned();
+        Self::start_on(&folder, Some(repository), more).await
+    }
+
+    async fn start_on(folder: &Path, repository: Option<TempDir>, more: &[&str]) -> Self {
         let any = "127.0.0.1:0";
         let arguments = [
             "serve",
             "--workers",
             "2",
             "--models",
-            MODELS,
+            folder.to_str().expect("the path is text"),
             "--listen",
             any,
             "--admin",
@@ -43,6 +71,8 @@ impl Serving {
         let (address, admin) = process.listening().await;
         let serving = Self {
             process,
+            models: models_in(folder),
+            _repository: repository,
             address,
             client: Client::new(address),
             admin: Client::new(admin),
@@ -53,7 +83,7 @@ impl Serving {
 
     /// Waits until both workers take requests for every model; they are up before the last one is loaded.
     pub(crate) async fn until_both_are_up(&self) {
-        let is_up = |worker: &Value| worker["state"] == "up" && worker["models"] == json!(SHIPPED);
+        let is_up = |worker: &Value| worker["state"] == "up" && worker["models"] == json!(self.models);
         until_some("both workers take requests", async || {
             let shown = self.admin.get("/admin/workers").await.assert_ok().json();
             let workers = shown["workers"].as_array()?;
@@ -75,4 +105,17 @@ impl Serving {
         };
         starts.filter_map(pid).collect()
     }
+}
+
+/// The names of the models in a repository, in the order of their letters.
+fn models_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder)
+        .expect("the repository can be read")
+        .flatten();
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = folders
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
