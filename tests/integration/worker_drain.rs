@@ -2,14 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use millrace::http::drain::Phase;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::support::client::Client;
 use crate::support::graph;
+use crate::support::serving::small_repository;
 use crate::support::wait::until_some;
 use crate::support::worker::Setup;
 
@@ -65,12 +66,16 @@ async fn a_request_whose_body_comes_after_the_end_began_is_refused_as_draining()
     }
 }
 
-/// The real binary on the shipped models, killed when the test is over.
-struct Process(Child);
+/// The real binary on some of the shipped models, killed when the test is over. Nobody reads its log, so that it must be ready before
+/// that has filled a pipe.
+struct Process(
+    Child,
+    #[expect(dead_code, reason = "held as long as the process runs")] TempDir,
+);
 
 impl Process {
     fn start() -> Self {
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let models = small_repository();
         let child = Command::new(env!("CARGO_BIN_EXE_millrace"))
             .args([
                 "worker",
@@ -80,13 +85,13 @@ impl Process {
                 "w7",
                 "--models",
             ])
-            .arg(models)
+            .arg(models.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        Self(child)
+        Self(child, models)
     }
 
     /// Waits until it says where it listens.

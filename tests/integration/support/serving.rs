@@ -39,17 +39,7 @@ impl Serving {
 
     /// The same, with more arguments.
     pub(crate) async fn start_with(more: &[&str]) -> Self {
-        let repository = TempDir::new().expect("a folder can be made");
-        for model in SMALL {
-            let (from, to) = (
-                Path::new(MODELS).join(model),
-                repository.path().join(model).join("1"),
-            );
-            fs::create_dir_all(&to).expect("a folder can be made");
-            for file in ["model.onnx", "model.toml"] {
-                fs::copy(from.join("1").join(file), to.join(file)).expect("the models are there");
-            }
-        }
+        let repository = small_repository();
         let folder = repository.path().to_owned();
         Self::start_on(&folder, Some(repository), more).await
     }
@@ -105,6 +95,22 @@ impl Serving {
         };
         starts.filter_map(pid).collect()
     }
+}
+
+/// A repository with some small models of those that come with the project.
+pub(crate) fn small_repository() -> TempDir {
+    let repository = TempDir::new().expect("a folder can be made");
+    for model in SMALL {
+        let (from, to) = (
+            Path::new(MODELS).join(model).join("1"),
+            repository.path().join(model).join("1"),
+        );
+        fs::create_dir_all(&to).expect("a folder can be made");
+        for file in ["model.onnx", "model.toml"] {
+            fs::copy(from.join(file), to.join(file)).expect("the models are there");
+        }
+    }
+    repository
 }
 
 /// The names of the models in a repository, in the order of their letters.
