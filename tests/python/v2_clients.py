@@ -263,7 +263,7 @@ def check_document(name, address):
     check(f"{name}: the document is valid", True, f"{len(document['paths'])} paths")
     infer = {"inputs": [{"name": "inputs", "shape": [2, 4], "datatype": "FP32", "data": ROWS.tolist()}]}
     bodies = {"infer": infer, "predict": {"model": "iris", "inputs": ROWS.tolist()}, "index": {}}
-    values = {"{model}": "iris", "{version}": "1", "{repository}": "any"}
+    values = {"{model}": "iris", "{version}": "1", "{repository}": "any", "{picture}": "confusion.svg"}
     for path, operations in document["paths"].items():
         last = path.rsplit("/", 1)[-1]
         if path.startswith("/admin") or path == "/openapi.json" or last in ["metrics", "load", "unload"]:
@@ -272,7 +272,13 @@ def check_document(name, address):
         for placeholder, value in values.items():
             path = path.replace(placeholder, value)
         body = json.dumps(bodies[last]).encode() if last in bodies else None
-        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        content = operation["responses"]["200"]["content"]
+        if "application/json" not in content:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as response:
+                media_type = response.headers.get_content_type()
+            check(f"{name}: {path} is of a type that the document names", media_type in content, media_type)
+            continue
+        schema = content["application/json"]["schema"]
         # References lead into the document.
         validator = Draft202012Validator({**schema, "components": document["components"]})
         problems = [error.message for error in validator.iter_errors(ask(f"http://{address}{path}", body))]
