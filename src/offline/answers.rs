@@ -1,10 +1,16 @@
 //! What a model's outputs say, a row at a time.
 
+use std::ops::Range;
+
 use ndarray::Array2;
 
-use super::OfflineModel;
+use super::rows::Rows;
+use super::{OfflineError, OfflineModel};
+use crate::api::datum::Datum;
 use crate::model::schema::Answer;
 use crate::model::tensor::{Slice, Tensor};
+use crate::training::dataset::{Place, Table};
+use crate::training::evaluation::likeliest;
 
 /// What comes out for some rows.
 pub(super) enum Answers {
@@ -20,6 +26,19 @@ pub(super) enum Answers {
 }
 
 impl Answers {
+    /// What the model says of these rows of a table.
+    pub(super) fn to(
+        model: &mut OfflineModel,
+        table: &Table,
+        rows: &Rows,
+        chunk: Range<usize>,
+    ) -> Result<Self, OfflineError> {
+        let data: Result<Vec<Datum<'_>>, _> = chunk.clone().map(|row| rows.row(table, row)).collect();
+        let places: Vec<Place> = chunk.map(|row| table.place(row)).collect();
+        let outputs = model.run(&data?, &places)?;
+        Ok(Self::of(model, &outputs))
+    }
+
     /// Reads the outputs as the model's schema says.
     pub(super) fn of(model: &OfflineModel, outputs: &[Tensor]) -> Self {
         match &model.schema.answer {
@@ -62,16 +81,12 @@ fn numbers(tensor: &Tensor) -> Option<Array2<f64>> {
 }
 
 fn named(probabilities: &Array2<f64>, classes: &[String]) -> Vec<String> {
-    let likeliest = |row: ndarray::ArrayView1<'_, f64>| {
-        let mut best = 0;
-        for (class, &probability) in row.iter().enumerate() {
-            if probability > row[best] {
-                best = class;
-            }
-        }
-        classes.get(best).cloned().unwrap_or_else(|| best.to_string())
-    };
-    probabilities.rows().into_iter().map(likeliest).collect()
+    let name = |class: usize| classes.get(class).cloned().unwrap_or_else(|| class.to_string());
+    probabilities
+        .rows()
+        .into_iter()
+        .map(|row| name(likeliest(row)))
+        .collect()
 }
 
 /// Every value of a tensor as a text.

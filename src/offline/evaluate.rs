@@ -55,13 +55,7 @@ pub fn evaluate(
     let mut classes = None;
     for start in (0..table.rows()).step_by(ROWS_AT_ONCE) {
         let chunk = start..table.rows().min(start + ROWS_AT_ONCE);
-        let data: Vec<Datum<'_>> = chunk
-            .clone()
-            .map(|row| rows.row(table, row))
-            .collect::<Result<_, _>>()?;
-        let places: Vec<Place> = chunk.clone().map(|row| table.place(row)).collect();
-        let outputs = model.run(&data, &places)?;
-        match Answers::of(model, &outputs) {
+        match Answers::to(model, table, &rows, chunk.clone())? {
             Answers::Classes { probabilities, .. } => {
                 classes = Some(class_names(model, probabilities.ncols()));
                 predictions.push(probabilities);

@@ -6,8 +6,7 @@ use super::answers::Answers;
 use super::model::ROWS_AT_ONCE;
 use super::rows::Rows;
 use super::{OfflineError, OfflineModel};
-use crate::api::datum::Datum;
-use crate::training::dataset::{Cell, Place, Table};
+use crate::training::dataset::{Cell, Table};
 
 /// Writes a CSV line for each row of `table` to `output`, whose name is `file`: the row's own columns where `keep` says so,
 /// then the prediction and, for classes, the probability of each. `progress` is told how many rows are done.
@@ -28,13 +27,7 @@ pub fn predict(
     };
     for start in (0..table.rows()).step_by(ROWS_AT_ONCE) {
         let chunk = start..table.rows().min(start + ROWS_AT_ONCE);
-        let data: Vec<Datum<'_>> = chunk
-            .clone()
-            .map(|row| rows.row(table, row))
-            .collect::<Result<_, _>>()?;
-        let places: Vec<Place> = chunk.clone().map(|row| table.place(row)).collect();
-        let outputs = model.run(&data, &places)?;
-        let answers = Answers::of(model, &outputs);
+        let answers = Answers::to(model, table, &rows, chunk.clone())?;
         if start == 0 {
             let mut header = if keep {
                 table.columns().to_vec()

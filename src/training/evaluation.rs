@@ -164,7 +164,8 @@ fn area_under_curve(scores: ArrayView1<'_, f64>, is_positive: &[bool]) -> Option
 }
 
 /// The place of the largest value; the first one among equals.
-fn likeliest(probabilities: ArrayView1<'_, f64>) -> usize {
+#[must_use]
+pub fn likeliest(probabilities: ArrayView1<'_, f64>) -> usize {
     let mut best = 0;
     for (class, &probability) in probabilities.iter().enumerate() {
         if probability > probabilities[best] {

@@ -11,11 +11,12 @@ mod markdown;
 mod pictures;
 mod sample;
 
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView2};
 
 use self::explain::{Explanation, Importance, explanation, importance};
 use super::artifact::Draft;
 use super::dataset::{Dataset, Roles};
+use super::evaluation::likeliest;
 use super::onnx::Port;
 use super::report::Report;
 use super::{Request, TrainingError};
@@ -79,17 +80,6 @@ fn findings(subject: &Subject<'_>) -> Findings {
             .push(format!("No example was explained: {error}.")),
     }
     findings
-}
-
-/// The place of the largest value; the first one among equals.
-fn likeliest(probabilities: ArrayView1<'_, f64>) -> usize {
-    let mut best = 0;
-    for (class, &probability) in probabilities.iter().enumerate() {
-        if probability > probabilities[best] {
-            best = class;
-        }
-    }
-    best
 }
 
 #[cfg(test)]

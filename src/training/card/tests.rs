@@ -466,7 +466,7 @@ fn an_example_rests_on_what_decides_it() {
 fn the_example_is_the_row_that_was_found_with_the_least_certainty() {
     let made = classes();
     let explanation = made.with(explanation).unwrap().unwrap();
-    let certainty = |row: ArrayView1<'_, f64>| row[likeliest(row)];
+    let certainty = |row: ndarray::ArrayView1<'_, f64>| row[likeliest(row)];
     let least = made.predictions.outer_iter().map(certainty).fold(1.0, f64::min);
     assert_eq!(explanation.value, least);
 }

@@ -135,12 +135,7 @@ impl Coding {
                 }
                 Ok(())
             }
-            (Kind::Words(words), Values::Texts(values)) => {
-                for (text, row) in values.iter().zip(place.rows_mut()) {
-                    words.write(text, row)?;
-                }
-                Ok(())
-            }
+            (Kind::Words(words), Values::Texts(values)) => words.write(values, place),
             _ => Err(TrainingError::Fit(format!(
                 "column {} has another type than in the fit",
                 self.name

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ndarray::ArrayViewMut1;
+use ndarray::ArrayViewMut2;
 use regex_automata::meta::Regex;
 
 use super::super::TrainingError;
@@ -55,16 +55,24 @@ impl Words {
         })
     }
 
-    /// Writes the weighted counts of a text's words, of length 1 as a whole, into `place`; zeros where it has none of them.
-    pub(super) fn write(&self, text: &str, mut place: ArrayViewMut1<'_, f64>) -> Result<(), TrainingError> {
-        for word in words(&word_regex()?, text) {
-            if let Ok(position) = self.vocabulary.binary_search(&word) {
-                place[position] += self.weights[position];
+    /// Writes the weighted counts of each text's words, of length 1 as a whole, into its row of `places`; zeros where it has none of
+    /// them.
+    pub(super) fn write(
+        &self,
+        texts: &[String],
+        mut places: ArrayViewMut2<'_, f64>,
+    ) -> Result<(), TrainingError> {
+        let regex = word_regex()?;
+        for (text, mut place) in texts.iter().zip(places.rows_mut()) {
+            for word in words(&regex, text) {
+                if let Ok(position) = self.vocabulary.binary_search(&word) {
+                    place[position] += self.weights[position];
+                }
             }
-        }
-        let length = place.dot(&place).sqrt();
-        if length > 0.0 {
-            place /= length;
+            let length = place.dot(&place).sqrt();
+            if length > 0.0 {
+                place /= length;
+            }
         }
         Ok(())
     }
@@ -85,7 +93,7 @@ fn words<'a>(regex: &'a Regex, text: &str) -> impl Iterator<Item = String> + use
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array1;
+    use ndarray::{Array1, Array2};
 
     use super::*;
 
@@ -99,12 +107,14 @@ mod tests {
         assert_eq!(words.vocabulary, ["red", "sky"]);
         let weights = [1.0, (4.0_f64 / 3.0).ln() + 1.0];
         assert_eq!(words.weights, weights);
-        let mut place = Array1::zeros(2);
-        words.write("red, red … sky of green", place.view_mut()).unwrap();
+        let mut place = Array2::zeros((1, 2));
+        words
+            .write(&texts(&["red, red … sky of green"]), place.view_mut())
+            .unwrap();
         let expected = Array1::from(vec![2.0 * weights[0], weights[1]]);
         let expected = &expected / expected.dot(&expected).sqrt();
         assert!(
-            (place - expected)
+            (&place.row(0) - &expected)
                 .iter()
                 .all(|difference| difference.abs() < 1e-12)
         );
@@ -113,9 +123,9 @@ mod tests {
     #[test]
     fn a_text_of_strange_words_is_nothing() {
         let words = Words::fit("c", &texts(&["a b", "a b"])).unwrap();
-        let mut place = Array1::zeros(2);
-        words.write("x y z", place.view_mut()).unwrap();
-        assert_eq!(place, Array1::<f64>::zeros(2));
+        let mut place = Array2::zeros((1, 2));
+        words.write(&texts(&["x y z"]), place.view_mut()).unwrap();
+        assert_eq!(place, Array2::<f64>::zeros((1, 2)));
     }
 
     #[test]
