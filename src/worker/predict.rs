@@ -8,13 +8,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use prometheus::IntGauge;
 use serde::Deserialize;
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::oneshot;
-use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 
 use super::Worker;
-use super::batching::{Answer, Refusal, RunError};
+use super::batching::{Awaited, Refusal, RunError};
 use super::dialect::{Decoded, Dialect, Inputs};
 use super::readers::Room;
 use super::served::Served;
@@ -26,9 +23,6 @@ use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
 use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
-
-/// Bytes of a body whose decoding may take milliseconds: texts become tokens there, at some 10 MB/s.
-const LARGE_BODY: usize = 16 << 10;
 
 /// What the path of a prediction names.
 #[derive(Debug, Default, Deserialize)]
@@ -175,19 +169,11 @@ async fn answer_to<D: Dialect>(
     D::encode(&queued.served, wish, outputs)
 }
 
-/// Runs what takes a while, where the runtime has other threads that can go on with all else meanwhile.
-fn stepping_aside<T>(run: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => block_in_place(run),
-        _ => run(),
-    }
-}
-
 /// A request that waits for an engine.
 struct Queued {
     served: Arc<Served>,
     deadline: Deadline,
-    answer: oneshot::Receiver<Answer>,
+    awaited: Awaited,
     _room: Option<Room>,
 }
 
@@ -214,11 +200,7 @@ async fn queue<D: Dialect>(
             inputs,
             terms,
             wish,
-        } = if body.len() > LARGE_BODY {
-            stepping_aside(|| D::decode(headers, body, finder))?
-        } else {
-            D::decode(headers, body, finder)?
-        };
+        } = D::decode(headers, body, finder)?;
         let deadline = terms.deadline(begun, deadline);
         let (inputs, room) = match inputs {
             Inputs::Read(inputs) => (inputs, None),
@@ -228,11 +210,11 @@ async fn queue<D: Dialect>(
             }
         };
         match served.batcher.submit(inputs, begun, deadline.0, terms.priority) {
-            Ok(answer) => {
+            Ok(awaited) => {
                 let queued = Queued {
                     served,
                     deadline,
-                    answer,
+                    awaited,
                     _room: room,
                 };
                 return Ok((queued, wish));
@@ -249,17 +231,17 @@ async fn queue<D: Dialect>(
 impl Queued {
     /// Waits for what the engine makes of it.
     async fn outputs(&mut self) -> Result<Vec<Tensor>, ApiError> {
-        match timeout_at(self.deadline.0, &mut self.answer).await {
-            Err(_) | Ok(Ok(Err(RunError::DeadlineExceeded))) => {
+        match timeout_at(self.deadline.0, self.awaited.answer()).await {
+            Err(_) | Ok(Err(RunError::DeadlineExceeded)) => {
                 Err(Deadline::exceeded("it waited for the model"))
             }
-            Ok(Ok(Ok(outputs))) => Ok(outputs),
-            Ok(Ok(Err(RunError::RefusedValues(reason)))) => {
+            Ok(Ok(outputs)) => Ok(outputs),
+            Ok(Err(RunError::RefusedValues(reason))) => {
                 let message = format!("model {} does not take these values: {reason}", self.served.model);
                 Err(ApiError::invalid_input(message))
             }
             // The log of the engine's thread says why.
-            Ok(Err(_) | Ok(Err(RunError::Engine))) => {
+            Ok(Err(RunError::Engine)) => {
                 let message = format!("model {} could not run this request", self.served.model);
                 Err(ApiError::new(ErrorCode::Internal, message))
             }

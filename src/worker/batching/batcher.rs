@@ -10,6 +10,8 @@ use tokio::time::Instant;
 pub(crate) use super::collect::Priority;
 use super::collect::{Limits, Waiting};
 use super::executor::Executor;
+use super::in_place::{InPlace, Turn};
+use super::pace::Pace;
 use super::queue::Queue;
 pub(crate) use super::queue::Refusal;
 use crate::config::BatchingConfig;
@@ -39,6 +41,8 @@ pub(crate) struct Batcher {
     statistics: Arc<Statistics>,
     load: Arc<ModelLoad>,
     concurrency: usize,
+    /// Where rows may be run by who brings them.
+    in_place: Option<Arc<InPlace>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -85,6 +89,23 @@ impl Entry {
     }
 }
 
+/// The answer to a request that was queued.
+pub(crate) struct Awaited {
+    answer: oneshot::Receiver<Answer>,
+    /// What waits is for this one to run.
+    turn: Option<Turn>,
+}
+
+impl Awaited {
+    /// Waits for it; an engine that broke down gives none.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        if let Some(turn) = self.turn.take() {
+            turn.take().await;
+        }
+        (&mut self.answer).await.unwrap_or(Err(RunError::Engine))
+    }
+}
+
 impl Batcher {
     /// Starts the engine threads of the version called `label`, of a model with this load.
     pub(crate) fn start(
@@ -99,28 +120,37 @@ impl Batcher {
         } else {
             1
         };
+        let queue = Arc::new(Queue::new(config.queue, metrics.queue_depth.clone()));
+        let (statistics, pace): (Arc<Statistics>, Arc<Pace>) = Default::default();
+        let executor = || Executor {
+            label: label.to_owned(),
+            queue: Arc::clone(&queue),
+            engine: Arc::clone(graph).engine(),
+            graph: Arc::clone(graph),
+            limits: Limits {
+                max_rows: config.max_batch_size,
+                max_delay: config.max_delay,
+            },
+            metrics: metrics.clone(),
+            statistics: Arc::clone(&statistics),
+            load: Arc::clone(&load),
+            pace: Arc::clone(&pace),
+            engines: u32::try_from(config.instances).unwrap_or(u32::MAX),
+        };
+        // Who wants several engines side by side, or batches that wait to grow, wants threads.
+        let may_run_in_place = config.instances == 1 && config.max_delay.is_zero();
+        let in_place =
+            may_run_in_place.then(|| InPlace::new(Arc::clone(&queue), executor(), Arc::clone(&pace)));
         let batcher = Self {
-            queue: Arc::new(Queue::new(config.queue, metrics.queue_depth.clone())),
-            statistics: Arc::default(),
-            load,
+            queue: Arc::clone(&queue),
+            statistics: Arc::clone(&statistics),
+            load: Arc::clone(&load),
             concurrency: config.instances.saturating_mul(rows),
+            in_place,
             threads: Mutex::default(),
         };
         for instance in 0..config.instances {
-            let executor = Executor {
-                label: label.to_owned(),
-                queue: Arc::clone(&batcher.queue),
-                engine: Arc::clone(graph).engine(),
-                graph: Arc::clone(graph),
-                limits: Limits {
-                    max_rows: config.max_batch_size,
-                    max_delay: config.max_delay,
-                },
-                metrics: metrics.clone(),
-                statistics: Arc::clone(&batcher.statistics),
-                load: Arc::clone(&batcher.load),
-                engines: u32::try_from(config.instances).unwrap_or(u32::MAX),
-            };
+            let executor = executor();
             let thread = thread::Builder::new()
                 .name(format!("{label}#{instance}"))
                 .spawn(move || executor.run())?;
@@ -129,15 +159,16 @@ impl Batcher {
         Ok(batcher)
     }
 
-    /// Queues a request's rows. The answer comes on the receiver; dropping it is leaving.
+    /// Queues a request's rows. The answer comes to who waits for it; dropping that is leaving.
     pub(crate) fn submit(
         &self,
         inputs: Vec<Tensor>,
         since: Instant,
         deadline: Instant,
         priority: Priority,
-    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    ) -> Result<Awaited, Refusal> {
         let (answer, receiver) = oneshot::channel();
+        let rows = inputs.first().map_or(0, Tensor::rows);
         self.queue.push(Entry {
             inputs,
             since,
@@ -145,7 +176,15 @@ impl Batcher {
             priority,
             answer,
         })?;
-        Ok(receiver)
+        let in_place = self.in_place.as_ref().filter(|in_place| in_place.takes(rows));
+        let turn = in_place.and_then(InPlace::turn);
+        if in_place.is_none() {
+            self.queue.wake();
+        }
+        Ok(Awaited {
+            answer: receiver,
+            turn,
+        })
     }
 
     /// What happened to its requests.
@@ -213,6 +252,7 @@ mod tests {
         signature: Signature,
         gate: Option<Mutex<mpsc::Receiver<()>>>,
         sizes: Mutex<Vec<usize>>,
+        threads: Mutex<Vec<thread::ThreadId>>,
     }
 
     struct DoublerEngine(Arc<Doubler>);
@@ -238,6 +278,7 @@ mod tests {
                 gate.lock().unwrap().recv().unwrap();
             }
             self.0.sizes.lock().unwrap().push(inputs[0].rows());
+            self.0.threads.lock().unwrap().push(thread::current().id());
             let values = numbers(&inputs[0]);
             assert!(!values.contains(&13), "thirteen");
             if values.contains(&14) {
@@ -260,6 +301,7 @@ mod tests {
             signature,
             gate: gate.map(Mutex::new),
             sizes: Mutex::default(),
+            threads: Mutex::default(),
         })
     }
 
@@ -293,11 +335,11 @@ mod tests {
     }
 
     impl Rig {
-        fn submit(&self, values: Vec<i64>) -> oneshot::Receiver<Answer> {
+        fn submit(&self, values: Vec<i64>) -> Awaited {
             self.submit_for(values, Duration::from_secs(60))
         }
 
-        fn submit_for(&self, values: Vec<i64>, life: Duration) -> oneshot::Receiver<Answer> {
+        fn submit_for(&self, values: Vec<i64>, life: Duration) -> Awaited {
             let now = Instant::now();
             self.batcher
                 .submit(vec![tensor(values)], now, now + life, Priority::default())
@@ -305,11 +347,46 @@ mod tests {
         }
     }
 
-    fn rows(receiver: oneshot::Receiver<Answer>) -> Result<Vec<i64>, RunError> {
-        let outputs = receiver
-            .blocking_recv()
-            .expect("every accepted request is answered")?;
+    fn rows(mut awaited: Awaited) -> Result<Vec<i64>, RunError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let outputs = runtime.block_on(awaited.answer())?;
         Ok(numbers(&outputs[0]))
+    }
+
+    #[test]
+    fn quick_runs_happen_where_the_rows_are_and_still_together() {
+        let rig = rig(&BatchingConfig::default(), None);
+        // Until it is known how quick it is, which a busy machine may make look slow.
+        let first = loop {
+            let awaited = rig.submit(vec![1]);
+            if awaited.turn.is_some() {
+                break awaited;
+            }
+            rows(awaited).unwrap();
+        };
+        let waiting = [vec![2], vec![3, 4], vec![13], vec![5]].map(|values| rig.submit(values));
+        assert_eq!(rows(first), Ok(vec![2]));
+        let answers = waiting.map(rows);
+        let failed = Err(RunError::Engine);
+        assert_eq!(answers, [Ok(vec![4]), Ok(vec![6, 8]), failed, Ok(vec![10])]);
+        let threads = rig.doubler.threads.lock().unwrap();
+        assert_eq!(threads.last(), Some(&thread::current().id()));
+    }
+
+    #[test]
+    fn what_a_client_that_leaves_would_have_run_is_run_by_the_thread() {
+        let rig = rig(&BatchingConfig::default(), None);
+        let leaving = loop {
+            let awaited = rig.submit(vec![1]);
+            if awaited.turn.is_some() {
+                break awaited;
+            }
+            rows(awaited).unwrap();
+        };
+        let staying = rig.submit(vec![2]);
+        assert!(staying.turn.is_none(), "the other has it");
+        drop(leaving);
+        assert_eq!(rows(staying), Ok(vec![4]));
     }
 
     #[test]
@@ -354,7 +431,7 @@ mod tests {
         gate.send(()).unwrap();
         assert_eq!(rows(first), Ok(vec![2]));
         assert_eq!(rows(high), Ok(vec![6]));
-        assert!(low.try_recv().is_err(), "it still waits for leave to run");
+        assert!(low.answer.try_recv().is_err(), "it still waits for leave to run");
         gate.send(()).unwrap();
         assert_eq!(rows(low), Ok(vec![4]));
     }

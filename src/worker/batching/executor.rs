@@ -1,11 +1,13 @@
 //! The work of an engine thread, and the promise that each request gets exactly its own rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::batcher::{Entry, RunError};
 use super::collect::{Collected, Limits, Waiting};
+use super::pace::Pace;
 use super::queue::Queue;
 use crate::engine::{Engine, EngineError, Graph, contain_panics};
 use crate::model::tensor::Tensor;
@@ -23,6 +25,7 @@ pub(super) struct Executor {
     pub(super) metrics: BatchMetrics,
     pub(super) statistics: Arc<Statistics>,
     pub(super) load: Arc<ModelLoad>,
+    pub(super) pace: Arc<Pace>,
     /// How many of its kind work for this queue.
     pub(super) engines: u32,
 }
@@ -32,6 +35,18 @@ impl Executor {
         while let Some(collected) = self.queue.take(self.limits) {
             self.work(collected);
         }
+    }
+
+    /// Runs what waits, batch after batch, and waits for nothing. False: it took this time, and something is left.
+    pub(super) fn work_off(&mut self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        while let Some(collected) = self.queue.take_now(self.limits) {
+            self.work(collected);
+            if begun.elapsed() >= limit {
+                return self.queue.len() == 0;
+            }
+        }
+        true
     }
 
     fn work(&mut self, collected: Collected<Entry>) {
@@ -178,6 +193,7 @@ impl Executor {
             infer: ended - begun,
             ..RunTimes::default()
         };
+        self.pace.note(expected, times.infer);
         self.load.ran(times.infer, self.engines, ended);
         self.metrics.inference_seconds.observe(times.infer.as_secs_f64());
         if matches!(outcome, Err(EngineError::Panicked(_))) {

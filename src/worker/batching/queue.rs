@@ -68,6 +68,7 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
+    /// Takes in something that waits. Whoever pushes sees to it that somebody [wakes](Self::wake) or takes it.
     pub(super) fn push(&self, entry: T) -> Result<(), Refusal> {
         let mut state = self.lock();
         if state.is_closed {
@@ -78,9 +79,23 @@ impl<T: Waiting> Queue<T> {
         }
         enqueue(&mut state.entries, entry);
         state.show_depth();
-        drop(state);
-        self.changed.notify_one();
         Ok(())
+    }
+
+    /// Wakes a thread that waits for something to do.
+    pub(super) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// What there is to do now, if anything; waits neither for more nor for a batch to grow.
+    pub(super) fn take_now(&self, limits: Limits) -> Option<Collected<T>> {
+        let mut state = self.lock();
+        if state.entries.is_empty() {
+            return None;
+        }
+        let collected = collect(&mut state.entries, Instant::now(), limits, true);
+        state.show_depth();
+        Some(collected)
     }
 
     /// Waits for something to do. None: the queue is closed, and everything in it was taken.
@@ -182,7 +197,9 @@ mod tests {
     }
 
     fn push(queue: &Queue<Entry>, id: usize) -> Result<(), Refusal> {
-        queue.push(Entry(id, Instant::now()))
+        queue.push(Entry(id, Instant::now()))?;
+        queue.wake();
+        Ok(())
     }
 
     #[test]
