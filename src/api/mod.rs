@@ -7,5 +7,6 @@ pub mod headers;
 pub mod load_report;
 pub mod models;
 pub mod openapi;
+pub mod plain;
 pub mod predict;
 pub mod v2;

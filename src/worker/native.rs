@@ -12,6 +12,7 @@ use super::predict::Finder;
 use super::served::Served;
 use super::{answer, validation};
 use crate::api::error::ApiError;
+use crate::api::plain::PlainRequest;
 use crate::api::predict::PredictRequest;
 use crate::http::body::require_json;
 use crate::http::reply::json_bytes;
@@ -30,31 +31,51 @@ impl Dialect for Native {
     }
 
     fn decode(_: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<Self::Wish>, ApiError> {
-        let request = PredictRequest::parse(body)?;
-        let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
-        let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
-        let (inputs, wish) = if validation::takes_long(rows, schema) {
-            let (body, served) = (body.clone(), Arc::clone(&served));
-            // Finding the rows again takes little beside reading what stands in them.
-            let reading = move || {
-                let request = PredictRequest::parse(&body)?;
-                validation::tensors_of(&request.inputs, &served.model, &served.schema)
-            };
-            (Inputs::ToRead(Box::new(reading)), None)
-        } else if let Some(Tokenized { tensors, places }) = validation::tokens_of(rows, model, schema)? {
-            (Inputs::Read(tensors), Some(places))
-        } else {
-            (Inputs::Read(validation::tensors_of(rows, model, schema)?), None)
+        let Some(plain) = PlainRequest::read(body) else {
+            let request = PredictRequest::parse(body)?;
+            let served = finder.find(request.model.as_deref(), request.version.as_deref())?;
+            return decode_rows(&request, body, served);
         };
-        Ok(Decoded {
-            served,
-            inputs,
-            terms: Terms::default(),
-            wish,
-        })
+        let served = finder.find(plain.model, plain.version)?;
+        match validation::plain_tensor(&plain, &served.schema) {
+            Some(tensor) => Ok(Decoded {
+                served,
+                inputs: Inputs::Read(vec![tensor]),
+                terms: Terms::default(),
+                wish: None,
+            }),
+            None => decode_rows(&PredictRequest::parse(body)?, body, served),
+        }
     }
 
     fn encode(served: &Served, places: Self::Wish, outputs: Vec<Tensor>) -> Result<Response, ApiError> {
         answer::write(served, &outputs, places.as_deref()).map(json_bytes)
     }
+}
+
+fn decode_rows(
+    request: &PredictRequest<'_>,
+    body: &Bytes,
+    served: Arc<Served>,
+) -> Result<Decoded<<Native as Dialect>::Wish>, ApiError> {
+    let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
+    let (inputs, wish) = if validation::takes_long(rows, schema) {
+        let (body, served) = (body.clone(), Arc::clone(&served));
+        // Finding the rows again takes little beside reading what stands in them.
+        let reading = move || {
+            let request = PredictRequest::parse(&body)?;
+            validation::tensors_of(&request.inputs, &served.model, &served.schema)
+        };
+        (Inputs::ToRead(Box::new(reading)), None)
+    } else if let Some(Tokenized { tensors, places }) = validation::tokens_of(rows, model, schema)? {
+        (Inputs::Read(tensors), Some(places))
+    } else {
+        (Inputs::Read(validation::tensors_of(rows, model, schema)?), None)
+    };
+    Ok(Decoded {
+        served,
+        inputs,
+        terms: Terms::default(),
+        wish,
+    })
 }

@@ -19,8 +19,9 @@ pub(super) use self::text::tokenize;
 pub use self::text::tokens_of;
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
+use crate::api::plain::PlainRequest;
 use crate::model::schema::{Layout, Names, Schema};
-use crate::model::tensor::Tensor;
+use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// Rows of one request, at most. More belong into several requests, which other clients' fit between.
 pub const MAX_ROWS: usize = 10_000;
@@ -38,6 +39,32 @@ pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<
         .into_iter()
         .map(|column| column.tensor(inputs.len()))
         .collect()
+}
+
+/// The tensor of rows of nothing but numbers, where the model takes them in one input of floats and nothing is wrong with
+/// them; else none, and [`tensors_of`] says why.
+pub(super) fn plain_tensor(request: &PlainRequest<'_>, schema: &Schema) -> Option<Tensor> {
+    let Layout::Features { count, .. } = &schema.layout else {
+        return None;
+    };
+    let rows = request.values.len() / request.width;
+    if *count != request.width || rows > MAX_ROWS {
+        return None;
+    }
+    let values = match schema.signature.inputs[0].datatype {
+        Datatype::F32 => {
+            let singles: Vec<f32> = request.values.iter().map(|&value| value as f32).collect();
+            // What has no place in single precision is told with its place in the request.
+            let is_in_range = singles.iter().all(|single| single.is_finite());
+            Values::F32(is_in_range.then_some(singles)?)
+        }
+        Datatype::F64 => Values::F64(request.values.clone()),
+        _ => return None,
+    };
+    let mut shape = vec![rows];
+    let row_shape = schema.signature.row_shape(&schema.signature.inputs[0]);
+    shape.extend(row_shape.iter().map(|size| size.unwrap_or(request.width)));
+    Tensor::new(shape, values).ok()
 }
 
 fn check_rows(rows: usize) -> Result<(), ApiError> {
