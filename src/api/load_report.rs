@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Write};
 
+use memchr::memchr;
+
 const FORMAT: &str = "TEXT";
 const IN_FLIGHT: &str = "named_metrics.in_flight";
 const QUEUE_DEPTH: &str = "named_metrics.queue_depth";
@@ -48,18 +50,13 @@ impl LoadReport {
     /// finite: a report is advice, never a reason to fail a request. None where it is no report in this format.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
-        let pairs = value.strip_prefix(FORMAT)?;
+        let mut rest = value.strip_prefix(FORMAT)?;
         let mut report = Self::default();
-        for pair in pairs.split(',') {
-            let Some((key, figure)) = pair.split_once('=') else {
-                continue;
-            };
-            let figure = figure
-                .trim()
-                .parse()
-                .ok()
-                .filter(|&it: &f64| it.is_finite() && it >= 0.0);
-            match key.trim() {
+        while !rest.is_empty() {
+            let (pair, behind) = cut(rest, b',');
+            let (key, figure) = cut(pair, b'=');
+            let figure = number(figure.trim_ascii());
+            match key.trim_ascii() {
                 IN_FLIGHT => report.in_flight = figure.map(|it| it as u32),
                 QUEUE_DEPTH => report.queue_depth = figure.map(|it| it as u32),
                 LATENCY_MICROS => report.latency_micros = figure.map(|it| it as u32),
@@ -68,6 +65,7 @@ impl LoadReport {
                 REQUESTS_PER_SECOND => report.requests_per_second = figure,
                 _ => {}
             }
+            rest = behind;
         }
         Some(report)
     }
@@ -80,6 +78,41 @@ impl LoadReport {
         let capacity = (self.requests_per_second? / self.utilization?) as f32;
         (capacity.is_finite() && capacity > 0.0).then_some(capacity)
     }
+}
+
+/// What stands before the first `separator`, which is one of ASCII, and what behind it.
+fn cut(text: &str, separator: u8) -> (&str, &str) {
+    match memchr(separator, text.as_bytes()) {
+        Some(position) => (&text[..position], &text[position + 1..]),
+        None => (text, ""),
+    }
+}
+
+/// A figure that is finite and not negative.
+fn number(text: &str) -> Option<f64> {
+    let figure = plain_number(text).or_else(|| text.parse().ok());
+    figure.filter(|it| it.is_finite() && *it >= 0.0)
+}
+
+/// The number that is written as nothing but up to 15 digits and perhaps a point, as workers write them. Both the digits and
+/// the power of ten are exact, so that the quotient is the nearest number there is.
+fn plain_number(text: &str) -> Option<f64> {
+    if !(1..=16).contains(&text.len()) {
+        return None;
+    }
+    let (mut digits, mut tens, mut is_behind_point) = (0_u64, 1_u64, false);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                digits = digits * 10 + u64::from(byte - b'0');
+                tens *= if is_behind_point { 10 } else { 1 };
+            }
+            b'.' if !is_behind_point => is_behind_point = true,
+            _ => return None,
+        }
+    }
+    let is_exact = digits < 1 << f64::MANTISSA_DIGITS && text != ".";
+    is_exact.then(|| digits as f64 / tens as f64)
 }
 
 fn push(text: &mut String, key: &str, figure: Option<impl fmt::Display>) {
@@ -138,6 +171,13 @@ mod tests {
         }
         for text in ["", "JSON {}", "BIN Zm9v"] {
             assert_eq!(LoadReport::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_numbers_are_read_as_the_library_reads_them(text in "[0-9]{1,9}(\\.[0-9]{1,6})?") {
+            prop_assert_eq!(plain_number(&text), text.parse().ok());
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use super::start::{bind, layers, load, raise_descriptor_limit, runtime, with_front_flags};
+use super::start::{bind, layers, load, network_threads, raise_descriptor_limit, runtime, with_front_flags};
 use crate::cli::GatewayArgs;
 use crate::config::{Config, GatewayConfig, Layers};
 use crate::gateway::reload::{Membership, follow};
@@ -16,7 +16,9 @@ use crate::gateway::{Gateway, router};
 use crate::http::drain::{Drain, Phase};
 use crate::http::observe::AccessLog;
 use crate::http::server::serve;
+use crate::http::service::{Predictions, Service};
 use crate::http::signal::Termination;
+use crate::http::threads::Threads;
 use crate::telemetry::logging;
 
 pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
@@ -25,7 +27,7 @@ pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
     config.gateway.require_workers().map_err(Failure::usage)?;
     logging::start(&config.telemetry, None);
     raise_descriptor_limit(config.gateway.http.max_connections);
-    runtime(config.gateway.threads)?.block_on(async {
+    runtime()?.block_on(async {
         let mut termination = Termination::listen().map_err(Failure::failed)?;
         let front = Front::start(
             &config,
@@ -89,12 +91,14 @@ impl Front {
                 public,
                 router::public(gateway.clone(), access_log),
                 settings,
+                network_threads(settings.threads)?,
                 &gateway.drain,
             ),
             admin: listen(
                 admin,
                 router::admin(gateway.clone(), access_log),
                 settings,
+                Threads::here(),
                 &admin_drain,
             ),
             gateway,
@@ -121,13 +125,14 @@ impl Front {
     }
 }
 
-fn listen(
+fn listen<P: Predictions>(
     listener: TcpListener,
-    router: axum::Router,
+    service: Service<P>,
     settings: &GatewayConfig,
+    threads: Threads,
     drain: &Drain,
 ) -> tokio::task::JoinHandle<usize> {
     let (limits, grace, drain): (_, Duration, _) =
         (settings.http.clone(), settings.shutdown.grace, drain.clone());
-    tokio::spawn(async move { serve(listener, router, &limits, &drain, grace).await })
+    tokio::spawn(async move { serve(listener, service, &limits, &threads, &drain, grace).await })
 }

@@ -1,16 +1,14 @@
 //! `millrace health`: one readiness probe, for a container without curl.
 
 use axum::http::Uri;
-use axum::http::uri::Scheme;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use axum::http::uri::{PathAndQuery, Scheme};
+use http_body_util::{BodyExt, Limited};
 use tokio::time::{Duration, timeout};
 
 use super::Failure;
 use super::start::runtime;
 use crate::cli::HealthArgs;
+use crate::gateway::client::{Address, Outgoing, WorkerClient};
 
 /// The longest answer that is read for its reason.
 const MAX_ANSWER: usize = 64 << 10;
@@ -23,7 +21,7 @@ pub(super) fn run(arguments: &HealthArgs) -> Result<(), Failure> {
         ))
     })?;
     let url = parse(&arguments.url)?;
-    let answer = runtime(Some(1))?.block_on(async { timeout(patience, ask(url.clone())).await });
+    let answer = runtime()?.block_on(async { timeout(patience, ask(&url, patience)).await });
     match answer {
         Ok(answer) => answer,
         Err(_) => Err(no_answer(&url, patience)),
@@ -56,18 +54,20 @@ fn parse(text: &str) -> Result<Uri, Failure> {
         .ok_or_else(|| Failure::usage(format!("--url: expected http://HOST:PORT/readyz; found {text:?}")))
 }
 
-async fn ask(url: Uri) -> Result<(), Failure> {
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let unreachable = |error| {
-        let cause = crate::gateway::client::root_cause(&error);
-        Failure::failed(format!("{url} does not answer: {cause}"))
-    };
-    let response = client.get(url.clone()).await.map_err(unreachable)?;
-    let status = response.status();
+async fn ask(url: &Uri, patience: Duration) -> Result<(), Failure> {
+    let authority = url.authority().expect("it was parsed with an authority");
+    let to = Address::new(authority.clone());
+    let path = url
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    let response = WorkerClient::new(patience).send(&to, &Outgoing::get(&path)).await;
+    let response = response.map_err(|error| Failure::failed(format!("{url} does not answer: {error}")))?;
+    let status = response.status;
     if status.is_success() {
         return Ok(());
     }
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = Limited::new(response.body, MAX_ANSWER).collect().await;
     let reason = body
         .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
         .unwrap_or_default();

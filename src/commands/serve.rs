@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
         );
     }
     let command = worker_command(arguments, &config)?;
-    runtime(config.gateway.threads)?.block_on(async {
+    runtime()?.block_on(async {
         let mut termination = Termination::listen().map_err(Failure::failed)?;
         let front = Front::start(
             &config,

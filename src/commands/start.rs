@@ -1,7 +1,9 @@
 //! What every role does when it starts: read the configuration, make a runtime, bind.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -9,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::Failure;
 use crate::cli::FrontArgs;
 use crate::config::{Config, Layers};
+use crate::http::threads::Threads;
 
 /// The environment, over whatever file and under whatever flags come to it.
 pub(super) fn layers() -> Layers {
@@ -32,20 +35,18 @@ pub(super) fn load(layers: &Layers, file: Option<&Path>) -> Result<Config, Failu
     Config::check(&layers).map_err(Failure::usage)
 }
 
-/// A network runtime with so many threads; none: one per core.
-pub(super) fn runtime(threads: Option<usize>) -> Result<Runtime, Failure> {
-    let mut builder = match threads {
-        Some(1) => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    if let Some(threads) = threads.filter(|&threads| threads > 1) {
-        builder.worker_threads(threads);
-    }
-    builder
+/// The runtime of everything but connections that have threads of their own.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
         .enable_all()
-        .thread_name("millrace-net")
         .build()
         .map_err(Failure::failed)
+}
+
+/// So many threads for connections; none: one per core. Needs the runtime.
+pub(super) fn network_threads(count: Option<usize>) -> Result<Threads, Failure> {
+    let one_per_core = || available_parallelism().map_or(1, NonZero::get);
+    Threads::start(count.unwrap_or_else(one_per_core)).map_err(Failure::failed)
 }
 
 /// Allows this process as many file descriptors as the system lets it have: each connection takes one, and the usual

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::start::{bind, layers, load, raise_descriptor_limit, runtime};
+use super::start::{bind, layers, load, network_threads, raise_descriptor_limit, runtime};
 use crate::cli::WorkerArgs;
 use crate::config::{Config, Layers, ShutdownConfig, WorkerConfig};
 use crate::http::drain::Drain;
@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &WorkerArgs) -> Result<(), Failure> {
     let config = load(&layers, arguments.config.as_deref())?;
     logging::start(&config.telemetry, arguments.supervised_as.clone());
     raise_descriptor_limit(config.worker.http.max_connections);
-    let runtime = runtime(Some(config.worker.threads))?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(serve(
         config,
         layers,
@@ -65,6 +65,7 @@ async fn serve(
     let access_log = AccessLog(config.telemetry.access_log);
     let program = std::env::current_exe().map_err(Failure::failed)?;
     let trial = Trial::new(program, config.worker.loading.clone());
+    let threads = network_threads(Some(config.worker.threads))?;
     let worker = Worker::new(config.worker, trial, drain.clone()).map_err(Failure::usage)?;
 
     // Bound before the models are loaded: whoever asks meanwhile learns that they are loading.
@@ -87,7 +88,7 @@ async fn serve(
         tokio::spawn(worker.clone().serve_admin(listener, access_log, Drain::new()));
     }
 
-    let cut_off = worker.serve(listener, access_log).await;
+    let cut_off = worker.serve(listener, &threads, access_log).await;
     if cut_off > 0 {
         let message = format!("the grace period was over; {cut_off} connections were cut off");
         return Err(Failure::failed(message));

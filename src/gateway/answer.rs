@@ -7,18 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::response::Parts;
-use axum::http::{HeaderMap, Response, header};
+use axum::http::{HeaderMap, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 
 use super::balance::LoadReport;
-use super::client::{SendError, root_cause};
+use super::client::{Answered, SendError, WorkerBody};
 use super::endpoint::InFlight;
-use super::proxy_headers;
 use crate::api::error::{ErrorBody, ErrorCode};
 use crate::api::headers;
 use crate::http::body::OCTET_STREAM;
@@ -29,8 +25,9 @@ pub(super) const HELD_ANSWER: u64 = 1 << 20;
 
 /// A worker's answer, as far as it is here.
 pub(super) struct Answer {
-    /// Status and headers, as the client gets them.
-    pub(super) parts: Parts,
+    pub(super) status: StatusCode,
+    /// As the client gets them.
+    pub(super) headers: HeaderMap,
     /// What the worker said of its own load.
     pub(super) report: Option<LoadReport>,
     body: AnswerBody,
@@ -38,23 +35,30 @@ pub(super) struct Answer {
 
 enum AnswerBody {
     Held(Bytes),
-    Passing(Incoming),
+    Passing(WorkerBody),
 }
 
 impl Answer {
     /// Waits for as much of it as is held.
-    pub(super) async fn take_in(response: Response<Incoming>) -> Result<Self, SendError> {
-        let (mut parts, body) = response.into_parts();
-        let report = proxy_headers::to_client(&mut parts.headers);
+    pub(super) async fn take_in(answered: Answered) -> Result<Self, SendError> {
+        let Answered {
+            status,
+            headers,
+            report,
+            body,
+        } = answered;
         let is_large = body.size_hint().exact().is_none_or(|size| size > HELD_ANSWER);
         let body = if is_large {
             AnswerBody::Passing(body)
         } else {
-            let held = body.collect().await;
-            let held = held.map_err(|error| SendError::BrokenOff(root_cause(&error)))?;
-            AnswerBody::Held(held.to_bytes())
+            AnswerBody::Held(body.whole().await?)
         };
-        Ok(Self { parts, report, body })
+        Ok(Self {
+            status,
+            headers,
+            report,
+            body,
+        })
     }
 
     /// The code of a worker's refusal: in a header where its dialect has no place for it in the body.
@@ -62,10 +66,10 @@ impl Answer {
         let AnswerBody::Held(body) = &self.body else {
             return None;
         };
-        if self.parts.status.as_u16() < 400 {
+        if self.status.as_u16() < 400 {
             return None;
         }
-        if let Some(code) = self.parts.headers.get(headers::ERROR_CODE) {
+        if let Some(code) = self.headers.get(headers::ERROR_CODE) {
             return ErrorCode::parse(code.to_str().ok()?);
         }
         let body = serde_json::from_slice::<ErrorBody<'_>>(body).ok()?;
@@ -87,17 +91,17 @@ impl Answer {
         let AnswerBody::Held(body) = &self.body else {
             return false;
         };
-        let kind = self.parts.headers.get(header::CONTENT_TYPE);
+        let kind = self.headers.get(header::CONTENT_TYPE);
         let is_opaque = kind.is_some_and(|kind| kind == OCTET_STREAM)
-            || self.parts.headers.contains_key(header::CONTENT_ENCODING);
+            || self.headers.contains_key(header::CONTENT_ENCODING);
         let text = body.trim_ascii();
         let is_object = text.starts_with(b"{") && text.ends_with(b"}");
-        self.parts.status.is_success() && !is_opaque && !is_object
+        self.status.is_success() && !is_opaque && !is_object
     }
 
     /// When the worker says that it can be asked again.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        retry_after(&self.parts.headers)
+        retry_after(&self.headers)
     }
 
     /// The answer for the client. Where it is passed on as it comes, the endpoint's guard ends with it, and so does the
@@ -111,7 +115,10 @@ impl Answer {
                 deadline: Box::pin(sleep_until(deadline.0)),
             }),
         };
-        Response::from_parts(self.parts, body)
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
     }
 }
 
@@ -122,7 +129,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 struct Passing {
-    body: Incoming,
+    body: WorkerBody,
     _guard: InFlight,
     deadline: Pin<Box<Sleep>>,
 }

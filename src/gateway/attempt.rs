@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
-use bytes::Bytes;
-use http_body_util::Full;
+use axum::http::{Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
@@ -20,7 +18,6 @@ use super::retry::Reason;
 use super::snapshot::Picked;
 use super::verdict::{Latency, Verdict};
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::headers;
 use crate::http::deadline::Deadline;
 
 /// What came of one try.
@@ -38,7 +35,8 @@ pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> 
     let endpoint = Arc::clone(&picked.endpoint);
     let mut guard = InFlight::begin(picked, gateway.clock, decay);
     let answering = async {
-        let response = gateway.client.send(request_to(guard.endpoint(), call)).await?;
+        let to = &guard.endpoint().address;
+        let response = gateway.client.send(to, &call.outgoing(Instant::now())).await?;
         Answer::take_in(response).await
     };
     let (verdict, answer) = match timeout_at(call.deadline.0, answering).await {
@@ -56,7 +54,7 @@ pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> 
             (verdict, answer)
         }
         Ok(Ok(answer)) => {
-            let status = answer.parts.status;
+            let status = answer.status;
             let code = answer.error_code();
             let is_garbage = call.is_prediction() && answer.is_garbage();
             let verdict = if is_garbage {
@@ -172,12 +170,4 @@ fn no_answer(endpoint: &Endpoint, error: &SendError) -> ApiError {
     let worker = &endpoint.id;
     let message = format!("worker {worker} gave no answer, and no other could be tried");
     ApiError::new(code, message)
-}
-
-/// `call` as a request to this endpoint, with what is left of its time.
-pub(super) fn request_to(endpoint: &Endpoint, call: &Call) -> Request<Full<Bytes>> {
-    let mut passed = call.headers.clone();
-    let left = call.deadline.remaining_header(Instant::now());
-    passed.insert(headers::REQUEST_TIMEOUT_MS, left);
-    endpoint.request(call.method.clone(), call.path.clone(), passed, call.body.clone())
 }

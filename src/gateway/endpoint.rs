@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::uri::{Authority, PathAndQuery, Scheme};
-use axum::http::{HeaderMap, Method, Request, Uri};
-use bytes::Bytes;
-use http_body_util::Full;
+use axum::http::uri::Authority;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::balance::{EndpointLoad, Load, LoadReport};
 use super::circuit::Circuit;
+use super::client::Address;
 use super::clock::Clock;
 use super::snapshot::Picked;
 use crate::telemetry::gateway_metrics::EndpointMetrics;
@@ -24,8 +22,8 @@ use crate::telemetry::gateway_metrics::EndpointMetrics;
 pub struct Endpoint {
     /// Its name in metrics, logs and admin.
     pub id: Arc<str>,
-    /// Host and port.
-    pub authority: Authority,
+    /// Where it is.
+    pub address: Address,
     /// Its metrics, looked up once.
     pub metrics: EndpointMetrics,
     /// Wakes its prober before its time: a request has just met trouble.
@@ -51,7 +49,7 @@ impl Endpoint {
     pub fn new(id: &str, authority: Authority, metrics: EndpointMetrics) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
-            authority,
+            address: Address::new(authority),
             metrics,
             probe_now: Notify::new(),
             is_out: AtomicBool::new(false),
@@ -75,28 +73,6 @@ impl Endpoint {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.load.in_flight()
-    }
-
-    /// A request to it.
-    #[must_use]
-    pub fn request(
-        &self,
-        method: Method,
-        path: PathAndQuery,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Request<Full<Bytes>> {
-        let uri = Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(self.authority.clone())
-            .path_and_query(path)
-            .build()
-            .expect("scheme, authority and path make a URI");
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        request
     }
 
     /// What is known of it for a model; from now on, if nothing was.

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
-use super::client::WorkerClient;
+use super::client::{Outgoing, WorkerClient};
 use super::endpoint::Endpoint;
+use super::proxy_headers::ToWorker;
 use crate::api::error::ErrorCode;
-use crate::api::headers::{ERROR_CODE, REQUEST_TIMEOUT_MS};
+use crate::api::headers::ERROR_CODE;
 use crate::http::deadline::Deadline;
 
 /// The longest answer that is read: an index or statistics of some thousand models.
@@ -24,7 +25,7 @@ const MAX_ANSWER: usize = 16 << 20;
 pub(super) struct Question {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: ToWorker,
     pub(super) body: Bytes,
     pub(super) deadline: Deadline,
 }
@@ -67,25 +68,22 @@ pub(super) async fn ask_everyone(gateway: &Gateway, question: &Question) -> Answ
 }
 
 async fn ask(client: &WorkerClient, endpoint: &Endpoint, question: &Question) -> Result<Said, String> {
-    let Question {
-        method,
-        path,
-        mut headers,
-        body,
-        deadline,
-    } = question.clone();
-    let left = deadline.remaining_header(Instant::now());
-    headers.insert(HeaderName::from_static(REQUEST_TIMEOUT_MS), left);
-    let request = endpoint.request(method, path, headers, body);
-    let response = client.send(request).await.map_err(|error| error.to_string())?;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await;
-    let code = parts
+    let request = Outgoing {
+        method: &question.method,
+        path: &question.path,
+        headers: &question.headers,
+        milliseconds: Some(question.deadline.remaining_milliseconds(Instant::now())),
+        body: &question.body,
+    };
+    let response = client.send(&endpoint.address, &request).await;
+    let response = response.map_err(|error| error.to_string())?;
+    let body = Limited::new(response.body, MAX_ANSWER).collect().await;
+    let code = response
         .headers
         .get(ERROR_CODE)
         .and_then(|code| ErrorCode::parse(code.to_str().ok()?));
     Ok(Said {
-        status: parts.status,
+        status: response.status,
         code,
         body: body
             .map_err(|error| format!("its answer broke off: {error}"))?

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, Method, Response};
+use axum::http::{HeaderValue, Method, Response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Gateway;
 use super::attempt::Tried;
+use super::client::Outgoing;
 use super::endpoint::Endpoint;
 use super::hedging::try_hedged;
+use super::proxy_headers::ToWorker;
 use super::retry::{MAX_FREE, Reason, backoff};
 use super::rollout::Part;
 use super::snapshot::{NoRoute, Picked, Question, Wanted};
@@ -33,7 +35,7 @@ pub struct Call {
     /// The path at the worker.
     pub path: PathAndQuery,
     /// What the worker gets of the client's headers.
-    pub headers: HeaderMap,
+    pub headers: ToWorker,
     /// What it is to stay with, hashed, where the policy asks for that.
     pub key: Option<u64>,
     /// The body, whole: it may have to be sent again.
@@ -211,6 +213,17 @@ impl Call {
         self.part.as_ref().is_some_and(Part::is_split)
     }
 
+    /// It as a request to a worker, with what is left of its time.
+    pub(super) fn outgoing(&self, now: Instant) -> Outgoing<'_> {
+        Outgoing {
+            method: &self.method,
+            path: &self.path,
+            headers: &self.headers,
+            milliseconds: Some(self.deadline.remaining_milliseconds(now)),
+            body: &self.body,
+        }
+    }
+
     /// What it asks of a snapshot.
     pub(super) fn question(&self) -> Question<'_> {
         Question {
@@ -222,7 +235,7 @@ impl Call {
             } else {
                 Wanted::Any
             },
-            is_explained: self.headers.contains_key(headers::DEBUG),
+            is_explained: self.headers.contains(&headers::DEBUG),
         }
     }
 }

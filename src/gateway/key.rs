@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 
 use super::balance::hash;
 use crate::config::HashKey;
-use crate::http::server::ClientAddress;
+use crate::http::origin::Client;
 
 /// The key of a request, hashed; none where it has no such header or field.
 #[must_use]
-pub fn key_of(key: &HashKey, headers: &HeaderMap, client: Option<ClientAddress>, body: &[u8]) -> Option<u64> {
+pub fn key_of(key: &HashKey, headers: &HeaderMap, client: &Client, body: &[u8]) -> Option<u64> {
     match key {
-        HashKey::Client => client.map(|ClientAddress(address)| hash(address.ip().to_string().as_bytes())),
+        HashKey::Client => Some(hash(client.ip.as_bytes())),
         HashKey::Header(name) => headers.get(name).map(|value| hash(value.as_bytes())),
         HashKey::Field(path) => field(body, path).map(|value| hash(value.as_bytes())),
     }

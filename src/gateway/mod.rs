@@ -184,12 +184,15 @@ impl Gateway {
     }
 }
 
-/// Lets policies take over what changes slowly, until the gateway goes.
+/// Lets policies take over what changes slowly, and closes connections that nobody uses, until the gateway goes.
 async fn refresh(gateway: Weak<Gateway>) {
     loop {
         sleep(Duration::from_secs(1)).await;
         let Some(gateway) = gateway.upgrade() else { return };
         gateway.pool.snapshot().refresh();
+        for member in gateway.pool.members() {
+            member.endpoint.address.close_old_connections();
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,20 +17,19 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::forward::{Call, Forwarded, forward, refusal};
 use super::key::key_of;
-use super::proxy_headers;
+use super::proxy_headers::ToWorker;
 use super::rollout::{self, Rollout};
 use super::snapshot::NoRoute;
 use super::target::Target;
 use crate::api::error::ApiError;
-use crate::api::headers;
 use crate::config::{GatewayConfig, HashKey, PolicyName};
 use crate::http::body;
 use crate::http::compression::decompressed;
 use crate::http::deadline::Deadline;
 use crate::http::observe::Outcome;
+use crate::http::origin::Origin;
 use crate::http::reply::unreadable_path;
-use crate::http::request_id::RequestId;
-use crate::http::server::ClientAddress;
+use crate::http::service::{PathDialect, PredictionPath, Predictions};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
@@ -39,19 +40,47 @@ pub struct TargetPath {
     version: Option<String>,
 }
 
+/// Predictions go past the routes.
+impl Predictions for Arc<Gateway> {
+    fn take(
+        &self,
+        request: Request,
+        origin: Origin,
+    ) -> Result<impl Future<Output = Response> + Send, (Request, Origin)> {
+        let Some(path) = PredictionPath::read(request.method(), request.uri().path()) else {
+            return Err((request, origin));
+        };
+        let check = match path.dialect {
+            PathDialect::Native => body::require_json,
+            PathDialect::V2 => body::require_json_or_bytes,
+        };
+        let target = path.model.map(|model| Target {
+            model: model.to_owned(),
+            version: path.version.map(str::to_owned),
+        });
+        let gateway = Self::clone(self);
+        Ok(async move { predict(&gateway, target, check, request, origin).await })
+    }
+}
+
 /// `POST /predict`: the body names the model.
-pub async fn predict_by_body(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    predict(&gateway, None, body::require_json, request).await
+pub async fn predict_by_body(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    predict(&gateway, None, body::require_json, request, origin).await
 }
 
 /// `POST /models/{model}/predict` and `POST /models/{model}/versions/{version}/predict`.
 pub async fn predict_by_path(
     State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
     path: Result<Path<TargetPath>, PathRejection>,
     request: Request,
 ) -> Response {
     match target_of(path) {
-        Ok(target) => predict(&gateway, Some(target), body::require_json, request).await,
+        Ok(target) => predict(&gateway, Some(target), body::require_json, request, origin).await,
         Err(error) => error.into_response(),
     }
 }
@@ -59,11 +88,15 @@ pub async fn predict_by_path(
 /// `POST /v2/models/{model}/infer` and `POST /v2/models/{model}/versions/{version}/infer`.
 pub async fn infer_by_path(
     State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
     path: Result<Path<TargetPath>, PathRejection>,
     request: Request,
 ) -> Response {
     match target_of(path) {
-        Ok(target) => predict(&gateway, Some(target), body::require_json_or_bytes, request).await,
+        Ok(target) => {
+            let check = body::require_json_or_bytes;
+            predict(&gateway, Some(target), check, request, origin).await
+        }
         Err(error) => error.into_response(),
     }
 }
@@ -75,6 +108,7 @@ type Check = fn(&HeaderMap) -> Result<(), ApiError>;
 /// as a prediction.
 pub async fn ask_about_model(
     State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
     path: Result<Path<TargetPath>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -83,7 +117,7 @@ pub async fn ask_about_model(
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };
-    let forwarded = match read_question(&gateway, path, &request, settings.deadline) {
+    let forwarded = match read_question(&gateway, path, request, origin, settings.deadline) {
         Ok(call) => forward(&gateway, &call).await,
         Err(error) => refused(error),
     };
@@ -93,20 +127,22 @@ pub async fn ask_about_model(
 fn read_question(
     gateway: &Gateway,
     path: Result<Path<TargetPath>, PathRejection>,
-    request: &Request,
+    request: Request,
+    origin: Origin,
     limit: Duration,
 ) -> Result<Call, ApiError> {
     let target = target_of(path)?;
-    let path = same_path(request, &target)?;
+    let (parts, _) = request.into_parts();
+    let path = same_path(&parts, &target)?;
     let rollout = rollout_of(gateway, &target);
     let call = Call {
         method: Method::GET,
         path,
         target,
-        headers: headers_to_worker(request),
+        deadline: Deadline::of_request(&parts.headers, limit, Instant::now())?,
+        headers: ToWorker::of(parts.headers, origin),
         key: None,
         body: Bytes::new(),
-        deadline: Deadline::of_request(request.headers(), limit, Instant::now())?,
         part: None,
     };
     Ok(match rollout {
@@ -125,8 +161,8 @@ fn rollout_of(gateway: &Gateway, target: &Target) -> Option<Arc<Rollout>> {
 }
 
 /// The path of a request that names its target there: it is the same at a worker.
-fn same_path(request: &Request, target: &Target) -> Result<PathAndQuery, ApiError> {
-    path_at_worker(request.uri().path().to_owned(), target)
+fn same_path(parts: &Parts, target: &Target) -> Result<PathAndQuery, ApiError> {
+    path_at_worker(parts.uri.path().to_owned(), target)
 }
 
 /// A path with the target in it. What cannot stand in a path cannot be the name of a model.
@@ -139,13 +175,19 @@ fn target_of(path: Result<Path<TargetPath>, PathRejection>) -> Result<Target, Ap
     Ok(Target { model, version })
 }
 
-async fn predict(gateway: &Arc<Gateway>, target: Option<Target>, check: Check, request: Request) -> Response {
+async fn predict(
+    gateway: &Arc<Gateway>,
+    target: Option<Target>,
+    check: Check,
+    request: Request,
+    origin: Origin,
+) -> Response {
     let meter = Meter::begin(&gateway.metrics);
     let admitted = match gateway.admission.enter(gateway.settings().max_in_flight) {
         Ok(admitted) => admitted,
         Err(error) => return meter.finish(refused(error)),
     };
-    let forwarded = match read_call(gateway, target, check, request).await {
+    let forwarded = match read_call(gateway, target, check, request, origin).await {
         Ok(call) => rollout::forward(gateway, call).await,
         Err(error) => refused(error),
     };
@@ -165,15 +207,15 @@ async fn read_call(
     target: Option<Target>,
     check: Check,
     request: Request,
+    origin: Origin,
 ) -> Result<Call, ApiError> {
     let settings = gateway.settings();
-    let deadline = Deadline::of_request(request.headers(), settings.deadline, Instant::now())?;
-    check(request.headers())?;
-    let headers = headers_to_worker(&request);
-    let named = target
-        .map(|target| Ok((same_path(&request, &target)?, target)))
-        .transpose()?;
     let (parts, body) = request.into_parts();
+    let deadline = Deadline::of_request(&parts.headers, settings.deadline, Instant::now())?;
+    check(&parts.headers)?;
+    let named = target
+        .map(|target| Ok((same_path(&parts, &target)?, target)))
+        .transpose()?;
     let limit = settings.http.max_body;
     let body = body::read_as_sent(&parts.headers, body, limit, deadline).await?;
     let key = keyed_by(gateway, &settings);
@@ -187,8 +229,7 @@ async fn read_call(
     } else {
         Bytes::new()
     };
-    let client = parts.extensions.get::<ClientAddress>().copied();
-    let hashed = |key| key_of(key, &parts.headers, client, &readable);
+    let hashed = |key| key_of(key, &parts.headers, &origin.client, &readable);
     let key = key.and_then(hashed);
     let (path, target, rollout) = match named {
         Some((path, target)) => {
@@ -206,7 +247,7 @@ async fn read_call(
         method: Method::POST,
         path,
         target,
-        headers,
+        headers: ToWorker::of(parts.headers, origin),
         key,
         body,
         deadline,
@@ -233,16 +274,6 @@ fn is_native(path: &PathAndQuery) -> bool {
 fn keyed_by<'a>(gateway: &Gateway, settings: &'a GatewayConfig) -> Option<&'a HashKey> {
     let is_asked_for = gateway.pool.snapshot().policy == PolicyName::ConsistentHash;
     is_asked_for.then_some(&settings.balancing.key)
-}
-
-pub(super) fn headers_to_worker(request: &Request) -> HeaderMap {
-    let extensions = request.extensions();
-    let mut passed = proxy_headers::to_worker(request.headers(), extensions.get::<ClientAddress>().copied());
-    if let Some(id) = extensions.get::<RequestId>() {
-        let id: HeaderValue = id.header();
-        passed.insert(headers::REQUEST_ID, id);
-    }
-    passed
 }
 
 /// Counts one request, however it ends: a client that leaves drops the handler, and the meter with it.

@@ -2,9 +2,8 @@
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::balance::LoadReport;
 use crate::api::headers;
-use crate::http::server::ClientAddress;
+use crate::http::origin::Origin;
 
 /// Headers that belong to one connection and never pass (RFC 9110, section 7.6.1), and those that framing or routing
 /// decides anew.
@@ -25,65 +24,82 @@ const NEVER_PASSED: [HeaderName; 12] = [
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What a worker gets of a client's headers. Repeated headers stay repeated; the client's address is appended to
-/// those of the proxies before.
-#[must_use]
-pub fn to_worker(client: &HeaderMap, address: Option<ClientAddress>) -> HeaderMap {
-    let mut passed = without_connection_headers(client);
-    if let Some(ClientAddress(address)) = address {
-        let text = address.ip().to_string();
-        passed.append(
-            FORWARDED_FOR,
-            HeaderValue::try_from(text).expect("an IP address makes a header value"),
-        );
-    }
-    passed
+/// What a worker gets of a client's headers. Repeated headers stay repeated; the client's address comes after those of the
+/// proxies before, and the request's id in place of whatever the client called it.
+#[derive(Clone, Debug, Default)]
+pub struct ToWorker {
+    client: HeaderMap,
+    /// Those that belong to the client's connection because it says so.
+    named: Vec<HeaderName>,
+    own: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What a client gets of a worker's headers. The load that it tells is for the gateway: it is taken out and given back.
-pub fn to_client(worker: &mut HeaderMap) -> Option<LoadReport> {
-    let report = load_told(worker);
-    worker.remove(headers::LOAD_METRICS);
-    let has_length = worker.get(header::CONTENT_LENGTH).cloned();
-    *worker = without_connection_headers(worker);
-    worker.extend(has_length.map(|length| (header::CONTENT_LENGTH, length)));
-    report
-}
-
-/// The load that a worker tells of itself; none where it tells none that can be read.
-#[must_use]
-pub fn load_told(worker: &HeaderMap) -> Option<LoadReport> {
-    LoadReport::parse(worker.get(headers::LOAD_METRICS)?.to_str().ok()?)
-}
-
-fn without_connection_headers(all: &HeaderMap) -> HeaderMap {
-    // By bytes: one that is no text beside them would hide the other names.
-    let named: Vec<&[u8]> = all
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .collect();
-    let passes = |name: &HeaderName| {
-        let is_named = named
-            .iter()
-            .any(|other| other.eq_ignore_ascii_case(name.as_str().as_bytes()));
-        !is_named && !NEVER_PASSED.contains(name)
-    };
-    let mut passed = HeaderMap::with_capacity(all.len() + 4);
-    for (name, value) in all {
-        if passes(name) {
-            passed.append(name.clone(), value.clone());
+impl ToWorker {
+    /// What passes of these.
+    #[must_use]
+    pub fn of(client: HeaderMap, origin: Origin) -> Self {
+        Self {
+            named: named_by_connection(&client),
+            client,
+            own: vec![
+                (FORWARDED_FOR, origin.client.ip),
+                (headers::REQUEST_ID, origin.id.into()),
+            ],
         }
     }
-    passed
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let passes = |name: &HeaderName| {
+            !NEVER_PASSED.contains(name) && *name != headers::REQUEST_ID && !self.named.contains(name)
+        };
+        let of_client = self.client.iter().filter(move |(name, _)| passes(name));
+        of_client.chain(self.own.iter().map(|(name, value)| (name, value)))
+    }
+
+    /// Whether the client has sent this one.
+    #[must_use]
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.client.contains_key(name)
+    }
+
+    /// The same without these.
+    #[must_use]
+    pub fn without(&self, names: &[HeaderName]) -> Self {
+        let mut some = self.clone();
+        some.named.extend_from_slice(names);
+        some
+    }
+}
+
+/// Whether a header of a worker's answer, in whatever case, is for the client. The length of a body and the id of a request
+/// are there again, however.
+#[must_use]
+pub fn is_for_client(name: &str) -> bool {
+    let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
+    !NEVER_PASSED.iter().any(is) && !is(&headers::LOAD_METRICS) && !is(&headers::REQUEST_ID)
+}
+
+/// The headers that belong to a connection because it names them.
+#[must_use]
+pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lists = headers.get_all(header::CONNECTION).iter();
+    // By bytes: one that is no text beside them would hide the other names.
+    lists
+        .flat_map(|list| list.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::origin::Client;
+    use crate::http::request_id::RequestId;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Pairs<'a> = &'a [(&'static str, &'static str)];
+
+    fn headers(pairs: Pairs<'_>) -> HeaderMap {
         let header = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
         let mut map = HeaderMap::new();
         for (name, value) in pairs.iter().map(header) {
@@ -92,25 +108,42 @@ mod tests {
         map
     }
 
+    fn passed(client: HeaderMap) -> Vec<(String, String)> {
+        let origin = Origin {
+            client: Client::at("192.0.2.7:1234".parse().unwrap()),
+            id: RequestId::take_or_make(&headers(&[("x-request-id", "own")])),
+        };
+        let passed = ToWorker::of(client, origin);
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), value.to_str().unwrap().to_owned())
+        };
+        passed.iter().map(text).collect()
+    }
+
+    /// Those, and what the gateway adds.
+    fn with_own(pairs: Pairs<'_>) -> Vec<(String, String)> {
+        let own = [("x-forwarded-for", "192.0.2.7"), ("x-request-id", "own")];
+        let all = pairs.iter().chain(&own);
+        all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
     #[test]
     fn headers_of_one_connection_do_not_pass() {
-        let passed = to_worker(
-            &headers(&[
-                ("connection", "keep-alive, X-Secret"),
-                ("connection", "x-other"),
-                ("keep-alive", "timeout=5"),
-                ("x-secret", "1"),
-                ("x-other", "2"),
-                ("te", "trailers"),
-                ("upgrade", "h2c"),
-                ("transfer-encoding", "chunked"),
-                ("content-length", "7"),
-                ("host", "gateway"),
-                ("x-kept", "3"),
-            ]),
-            None,
-        );
-        assert_eq!(passed, headers(&[("x-kept", "3")]));
+        let passed = passed(headers(&[
+            ("connection", "keep-alive, X-Secret"),
+            ("connection", "x-other"),
+            ("keep-alive", "timeout=5"),
+            ("x-secret", "1"),
+            ("x-other", "2"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "7"),
+            ("host", "gateway"),
+            ("x-kept", "3"),
+        ]));
+        assert_eq!(passed, with_own(&[("x-kept", "3")]));
     }
 
     #[test]
@@ -118,28 +151,45 @@ mod tests {
         let mut client = headers(&[("x-secret", "1"), ("x-kept", "2")]);
         let named = HeaderValue::from_bytes(b"x-secret, \xff").unwrap();
         client.insert(header::CONNECTION, named);
-        assert_eq!(to_worker(&client, None), headers(&[("x-kept", "2")]));
+        assert_eq!(passed(client), with_own(&[("x-kept", "2")]));
     }
 
     #[test]
-    fn repeated_headers_stay_repeated_and_addresses_are_appended() {
-        let client = ClientAddress("192.0.2.7:1234".parse().unwrap());
-        let passed = to_worker(
-            &headers(&[
-                ("x-tag", "a"),
-                ("x-tag", "b"),
-                ("x-forwarded-for", "198.51.100.1"),
-            ]),
-            Some(client),
-        );
-        let all = |name: &str| {
-            passed
-                .get_all(name)
-                .iter()
-                .map(|value| value.to_str().unwrap())
-                .collect::<Vec<_>>()
+    fn repeated_headers_stay_repeated_addresses_are_appended_and_the_id_is_the_gateways() {
+        let client = [
+            ("x-tag", "a"),
+            ("x-tag", "b"),
+            ("x-forwarded-for", "198.51.100.1"),
+        ];
+        let with_id = [&client[..], &[("x-request-id", "a b")]].concat();
+        assert_eq!(passed(headers(&with_id)), with_own(&client));
+    }
+
+    #[test]
+    fn some_can_be_left_out() {
+        let all = ToWorker {
+            client: headers(&[("x-a", "1"), ("x-b", "2")]),
+            ..ToWorker::default()
         };
-        assert_eq!(all("x-tag"), ["a", "b"]);
-        assert_eq!(all("x-forwarded-for"), ["198.51.100.1", "192.0.2.7"]);
+        let some = all.without(&[HeaderName::from_static("x-a")]);
+        assert_eq!(
+            some.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["x-b"]
+        );
+    }
+
+    #[test]
+    fn a_client_gets_nothing_of_the_workers_connection_and_load() {
+        for name in ["Content-Type", "date", "x-millrace-error", "retry-after"] {
+            assert!(is_for_client(name), "{name}");
+        }
+        for name in [
+            "Transfer-Encoding",
+            "content-length",
+            "connection",
+            "Endpoint-Load-Metrics",
+        ] {
+            assert!(!is_for_client(name), "{name}");
+        }
     }
 }

@@ -16,15 +16,16 @@ use crate::api::openapi;
 use crate::http::observe::AccessLog;
 use crate::http::reply;
 use crate::http::routes::{finish, guarded};
+use crate::http::service::Service;
 use crate::telemetry::metrics;
 
 /// What clients see.
-pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
-    finish(routes(), gateway, access_log)
+pub fn public(gateway: Arc<Gateway>, access_log: AccessLog) -> Service<Arc<Gateway>> {
+    finish(routes(), Arc::clone(&gateway), access_log).with(gateway)
 }
 
 /// What operators see, on a listener of its own.
-pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Router {
+pub fn admin(gateway: Arc<Gateway>, access_log: AccessLog) -> Service {
     let at_start = gateway.settings().admin_token.clone();
     let settings = Arc::clone(&gateway);
     // Where a new file has none, the old one holds: the listener may be one that others can reach.

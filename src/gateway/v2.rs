@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::everyone::{Answers, Question, Said, ask_everyone};
-use super::predict::{ask_about_model, headers_to_worker, infer_by_path};
+use super::predict::{ask_about_model, infer_by_path};
+use super::proxy_headers::ToWorker;
 use super::{Gateway, models};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::v2::metadata::{LIVE, ModelNames, READY, SERVER};
@@ -24,6 +25,7 @@ use crate::api::v2::repository::{IndexEntry, put_together};
 use crate::api::v2::statistics::{Statistics, sum};
 use crate::config::GatewayConfig;
 use crate::http::deadline::Deadline;
+use crate::http::origin::Origin;
 use crate::http::reply::{json, json_bytes};
 use crate::http::upload::Upload;
 
@@ -64,36 +66,57 @@ async fn list_models(State(gateway): State<Arc<Gateway>>) -> Response {
     })
 }
 
-async fn statistics(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    limited(&gateway, request, Limits::USUAL, |answers| {
+async fn statistics(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    limited(&gateway, request, origin, Limits::USUAL, |answers| {
         refused_by_all(&answers)?;
         Ok(json(&sum(each::<Statistics>(answers))))
     })
     .await
 }
 
-async fn index(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    limited(&gateway, request, Limits::USUAL, |answers| {
+async fn index(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    limited(&gateway, request, origin, Limits::USUAL, |answers| {
         refused_by_all(&answers)?;
         Ok(json(&put_together(&each::<Vec<IndexEntry>>(answers))))
     })
     .await
 }
 
-async fn load(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    control(&gateway, request, |settings| Limits {
+async fn load(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    control(&gateway, request, origin, |settings| Limits {
         time: settings.repository.load_timeout,
         body: settings.repository.max_upload,
     })
     .await
 }
 
-async fn unload(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    control(&gateway, request, Limits::USUAL).await
+async fn unload(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Response {
+    control(&gateway, request, origin, Limits::USUAL).await
 }
 
-async fn control(gateway: &Gateway, request: Request, limits: fn(&GatewayConfig) -> Limits) -> Response {
-    let response = limited(gateway, request, limits, |answers| {
+async fn control(
+    gateway: &Gateway,
+    request: Request,
+    origin: Origin,
+    limits: fn(&GatewayConfig) -> Limits,
+) -> Response {
+    let response = limited(gateway, request, origin, limits, |answers| {
         done_by_all(&answers)?;
         Ok(json_bytes(""))
     })
@@ -124,6 +147,7 @@ impl Limits {
 async fn limited(
     gateway: &Gateway,
     request: Request,
+    origin: Origin,
     limits: fn(&GatewayConfig) -> Limits,
     answer: impl FnOnce(Answers) -> Result<Response, ApiError>,
 ) -> Response {
@@ -131,7 +155,7 @@ async fn limited(
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };
-    let answered = match read(gateway, request, limits).await {
+    let answered = match read(gateway, request, origin, limits).await {
         Ok((question, _room)) => answer(ask_everyone(gateway, &question).await),
         Err(error) => Err(error),
     };
@@ -143,13 +167,13 @@ async fn limited(
 async fn read(
     gateway: &Gateway,
     request: Request,
+    origin: Origin,
     limits: fn(&GatewayConfig) -> Limits,
 ) -> Result<(Question, Upload), ApiError> {
     let settings = gateway.settings();
     let limits = limits(&settings);
-    let deadline = Deadline::of_request(request.headers(), limits.time, Instant::now())?;
-    let headers = headers_to_worker(&request);
     let (parts, body) = request.into_parts();
+    let deadline = Deadline::of_request(&parts.headers, limits.time, Instant::now())?;
     let upload = if parts.method == Method::GET {
         Upload::default()
     } else {
@@ -161,9 +185,9 @@ async fn read(
     };
     let path = parts.uri.path().parse();
     let question = Question {
-        method: parts.method,
+        method: parts.method.clone(),
         path: path.map_err(|_| ApiError::new(ErrorCode::NotFound, "nothing lies at this path"))?,
-        headers,
+        headers: ToWorker::of(parts.headers, origin),
         body: upload.body.clone(),
         deadline,
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::api::error::{ApiError, ErrorCode};
@@ -40,9 +40,9 @@ impl Deadline {
 
     /// What is left, as the next process is told: at least 1 ms, because 0 means nothing.
     #[must_use]
-    pub fn remaining_header(self, now: Instant) -> HeaderValue {
+    pub fn remaining_milliseconds(self, now: Instant) -> u64 {
         let milliseconds = self.remaining(now).as_millis().max(1);
-        HeaderValue::from(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+        u64::try_from(milliseconds).unwrap_or(u64::MAX)
     }
 
     /// The refusal once it has passed, wherever the request then was.
@@ -90,9 +90,9 @@ mod tests {
         let now = Instant::now();
         let deadline = Deadline(now + Duration::from_millis(1500));
         assert_eq!(
-            deadline.remaining_header(now + Duration::from_millis(500)),
+            deadline.remaining_milliseconds(now + Duration::from_millis(500)),
             "1000"
         );
-        assert_eq!(deadline.remaining_header(now + LIMIT), "1");
+        assert_eq!(deadline.remaining_milliseconds(now + LIMIT), 1);
     }
 }

@@ -1,11 +1,10 @@
-//! The outermost layer of both servers: gives a request its id, writes the body of an error, echoes the id, and
+//! What both servers do around every request: give it its id, writes the body of an error, echoes the id, and
 //! writes the request's one log line.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use tokio::time::Instant;
 
@@ -32,28 +31,38 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct AccessLog(pub bool);
 
-/// The layer; see the module.
-pub async fn observe(
-    State(AccessLog(is_on)): State<AccessLog>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let id = RequestId::take_or_make(request.headers());
-    request.extensions_mut().insert(id.clone());
-    let line = is_on.then(|| AccessLine::begin(&request, &id));
-    let shape = ErrorShape::of_path(request.uri().path());
+/// What is kept of a request until it is answered.
+pub(super) struct Observed {
+    id: RequestId,
+    shape: ErrorShape,
+    line: Option<AccessLine>,
+}
 
-    let mut response = next.run(request).await;
+impl Observed {
+    /// A request that is to be answered, and its id.
+    pub(super) fn begin(AccessLog(is_on): AccessLog, request: &Request) -> (Self, RequestId) {
+        let id = RequestId::take_or_make(request.headers());
+        let observed = Self {
+            id: id.clone(),
+            shape: ErrorShape::of_path(request.uri().path()),
+            line: is_on.then(|| AccessLine::begin(request, &id)),
+        };
+        (observed, id)
+    }
 
-    let error = response.extensions_mut().remove::<ApiError>();
-    if let Some(line) = line {
-        line.end(&mut response, error.as_ref());
+    /// Its answer, as the client gets it.
+    pub(super) fn end(self, mut response: Response) -> Response {
+        let error = response.extensions_mut().remove::<ApiError>();
+        if let Some(line) = self.line {
+            line.end(&mut response, error.as_ref());
+        }
+        if let Some(error) = error {
+            render_error(&mut response, &error, self.shape, &self.id);
+        }
+        let id = HeaderValue::from(self.id);
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+        response
     }
-    if let Some(error) = error {
-        render_error(&mut response, &error, shape, &id);
-    }
-    response.headers_mut().insert(headers::REQUEST_ID, id.header());
-    response
 }
 
 /// The log line of one request. It is written however the request ends: a client that leaves drops the request, and the

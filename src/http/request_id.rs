@@ -41,6 +41,12 @@ impl RequestId {
     }
 }
 
+impl From<RequestId> for HeaderValue {
+    fn from(RequestId(value): RequestId) -> Self {
+        value
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())

@@ -4,21 +4,21 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 
 use super::authorization::{Required, require_token};
-use super::observe::{AccessLog, observe};
+use super::observe::AccessLog;
 use super::reply::{unknown_method, unknown_path};
+use super::service::Service;
 
-/// The routes with the answers where there is none, and with the layer that gives every request its id and every error its
-/// body.
+/// The routes with the answers where there is none, as a service that gives every request its id and every error its body.
 pub fn finish<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     state: S,
     access_log: AccessLog,
-) -> Router {
-    routes
+) -> Service {
+    let routes = routes
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
-        .with_state(state)
-        .layer(from_fn_with_state(access_log, observe))
+        .with_state(state);
+    Service::new(routes, access_log)
 }
 
 /// The routes of operators, who must present the token where one is required.

@@ -4,6 +4,7 @@
 //! a minute holds its connection for ever, and because a graceful end must not wait for idle connections.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,9 +23,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use super::drain::{Drain, Phase};
+use super::origin::Client;
+use super::service::{Predictions, Service};
+use super::threads::Threads;
 use super::unread::Unread;
 use crate::config::HttpConfig;
 
@@ -35,16 +38,13 @@ const STALLED_CLIENT: Duration = Duration::from_secs(30);
 /// How long the accept loop rests when the process has no descriptor left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The other end of a request's connection.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientAddress(pub SocketAddr);
-
-/// Serves `router` on `listener` until `drain` closes, then ends every connection without cutting off a request;
+/// Serves `service` on `listener` until `drain` closes, on `threads`, then ends every connection without cutting off a request;
 /// what still runs after `grace` is ended all the same. Gives back how many requests that were.
-pub async fn serve(
+pub async fn serve<P: Predictions>(
     listener: TcpListener,
-    router: Router,
+    service: Service<P>,
     limits: &HttpConfig,
+    threads: &Threads,
     drain: &Drain,
     grace: Duration,
 ) -> usize {
@@ -71,12 +71,23 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = serve_connection(stream, client, router.clone(), header_timeout, drain.clone());
+        let assigned = threads.assign();
+        let runtime = assigned.runtime.clone();
+        let connection = Connection {
+            client: Client::at(client),
+            service: service.clone(),
+            header_timeout,
+            drain: drain.clone(),
+        };
         let cut_off = cut_off.clone();
-        connections.spawn(async move {
-            cut_off.run_until_cancelled(connection).await;
-            drop(place);
-        });
+        connections.spawn_on(
+            async move {
+                let served = connection.serve(stream);
+                cut_off.run_until_cancelled(served).await;
+                drop((place, assigned));
+            },
+            &runtime,
+        );
     }
     drop(listener);
     connections.close();
@@ -100,47 +111,54 @@ type Place = tokio::sync::OwnedSemaphorePermit;
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, Place)> {
+) -> io::Result<(std::net::TcpStream, SocketAddr, Place)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, client) = listener.accept().await?;
     stream.set_nodelay(true)?;
     // Without it a client that never reads its answer holds the connection for ever.
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_CLIENT))?;
-    Ok((stream, client, place))
+    Ok((stream.into_std()?, client, place))
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    client: SocketAddr,
-    router: Router,
+/// What serves a connection, on whatever thread it is given to.
+struct Connection<P> {
+    client: Client,
+    service: Service<P>,
     header_timeout: Duration,
     drain: Drain,
-) {
-    let was_used = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        was_used.store(true, Ordering::Relaxed);
-        call(router.clone(), request, client)
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .pipeline_flush(true)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.reached(Phase::Closing) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = unused(&was_used) => Ok(()),
-            }
+}
+
+impl<P: Predictions> Connection<P> {
+    async fn serve(self, stream: std::net::TcpStream) {
+        if let Err(error) = self.serve_requests(stream).await {
+            tracing::debug!(client = %self.client.address, %error, "a connection ended early");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%client, %error, "a connection ended early");
+    }
+
+    async fn serve_requests(&self, stream: std::net::TcpStream) -> Result<(), Box<dyn Error + Send + Sync>> {
+        // Known from here on to the runtime of this thread.
+        let stream = TcpStream::from_std(stream)?;
+        let was_used = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            was_used.store(true, Ordering::Relaxed);
+            call(&self.service, request, self.client.clone())
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.header_timeout)
+                .pipeline_flush(true)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = self.drain.reached(Phase::Closing) => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = connection.as_mut() => Ok(ended?),
+            () = unused(&was_used) => Ok(()),
+        }
     }
 }
 
@@ -152,16 +170,14 @@ async fn unused(was_used: &AtomicBool) {
     }
 }
 
-async fn call(
-    mut router: Router,
+async fn call<P: Predictions>(
+    service: &Service<P>,
     request: Request<Incoming>,
-    client: SocketAddr,
-) -> Result<axum::response::Response, Infallible> {
+    client: Client,
+) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
     let (unread, body) = Unread::watch(body);
-    let mut request = Request::from_parts(head, body);
-    request.extensions_mut().insert(ClientAddress(client));
-    let mut response = router.call(request).await?;
+    let mut response = service.answer(Request::from_parts(head, body), client).await;
     unread.announce(response.headers_mut());
     Ok(response)
 }

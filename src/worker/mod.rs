@@ -41,6 +41,7 @@ use crate::engine::{LibraryError, load_library};
 use crate::http::drain::{Drain, Phase};
 use crate::http::observe::AccessLog;
 use crate::http::server;
+use crate::http::threads::Threads;
 use crate::http::upload::UploadRoom;
 use crate::model::repository::RepositoryError;
 use crate::telemetry::worker_metrics::WorkerMetrics;
@@ -113,7 +114,15 @@ impl Worker {
     pub async fn serve_admin(self: Arc<Self>, listener: TcpListener, access_log: AccessLog, drain: Drain) {
         let router = router::admin(Arc::clone(&self), access_log);
         let grace = self.config.shutdown.grace;
-        server::serve(listener, router, &self.config.http, &drain, grace).await;
+        server::serve(
+            listener,
+            router,
+            &self.config.http,
+            &Threads::here(),
+            &drain,
+            grace,
+        )
+        .await;
     }
 
     /// Points a label of a model at a version that is there; none takes the label away.
@@ -133,12 +142,17 @@ impl Worker {
         self.registry.index()
     }
 
-    /// Serves on `listener` until the drain closes, then finishes what was accepted. Gives back how many connections
+    /// Serves on `listener`, on these threads, until the drain closes, then finishes what was accepted. Gives back how many connections
     /// were cut off because the grace period was over.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, access_log: AccessLog) -> usize {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        threads: &Threads,
+        access_log: AccessLog,
+    ) -> usize {
         let router = router::router(Arc::clone(&self), access_log);
         let grace = self.config.shutdown.grace;
-        let serving = server::serve(listener, router, &self.config.http, &self.drain, grace);
+        let serving = server::serve(listener, router, &self.config.http, threads, &self.drain, grace);
         let watching = async {
             self.drain.reached(Phase::Announced).await;
             self.registry.show_unloading();

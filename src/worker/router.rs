@@ -13,16 +13,18 @@ use super::native::Native;
 use super::predict::{Target, predict};
 use super::{Worker, admin, card, handlers, v2};
 use crate::http::observe::AccessLog;
+use crate::http::origin::Origin;
 use crate::http::reply::unreadable_path;
 use crate::http::routes::{finish, guarded};
+use crate::http::service::{PathDialect, PredictionPath, Predictions, Service};
 
-/// The routes, with the layer that gives every request its id and every error its body.
-pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Router {
-    finish(routes(), worker, access_log)
+/// The routes, and native predictions before them. Those of V2 need the layer that compresses their answers.
+pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Service<Arc<Worker>> {
+    finish(routes(), Arc::clone(&worker), access_log).with(worker)
 }
 
 /// The routes of the admin listener.
-pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Router {
+pub(super) fn admin(worker: Arc<Worker>, access_log: AccessLog) -> Service {
     let config = Arc::clone(&worker.config);
     let token = move || config.admin_token.clone();
     finish(guarded(admin_routes(), Arc::new(token)), worker, access_log)
@@ -59,6 +61,25 @@ fn admin_routes() -> Router<Arc<Worker>> {
             "/admin/models/{model}/labels/{label}",
             put(admin::change_label).delete(admin::remove_label),
         )
+}
+
+impl Predictions for Arc<Worker> {
+    fn take(
+        &self,
+        request: Request,
+        origin: Origin,
+    ) -> Result<impl Future<Output = Response> + Send, (Request, Origin)> {
+        let path = PredictionPath::read(request.method(), request.uri().path());
+        let Some(path) = path.filter(|path| path.dialect == PathDialect::Native) else {
+            return Err((request, origin));
+        };
+        let target = Target {
+            model: path.model.map(str::to_owned),
+            version: path.version.map(str::to_owned),
+        };
+        let worker = Self::clone(self);
+        Ok(async move { predict::<Native>(&worker, target, request).await })
+    }
 }
 
 async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Response {

@@ -8,16 +8,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, Method};
-use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::config::PolicyName;
 use crate::gateway::Gateway;
 use crate::gateway::balance::{Load, SIGNAL_LIMITS, asking};
+use crate::gateway::client::Outgoing;
 use crate::gateway::endpoint::Endpoint;
-use crate::gateway::proxy_headers::load_told;
 
 /// For one answer; what comes later is no news any more.
 const PATIENCE: Duration = SIGNAL_LIMITS.max_age;
@@ -81,11 +79,11 @@ fn silent(gateway: &Gateway, seen: &mut HashMap<Arc<str>, u64>) -> Vec<Question>
 impl Question {
     async fn ask(self, gateway: &Gateway) {
         let Self { path, endpoint, load } = self;
-        let request = endpoint.request(Method::GET, path, HeaderMap::new(), Bytes::new());
-        let Ok(answer) = gateway.client.send(request).await else {
+        let request = Outgoing::get(&path);
+        let Ok(answer) = gateway.client.send(&endpoint.address, &request).await else {
             return;
         };
-        if let Some(report) = load_told(answer.headers()) {
+        if let Some(report) = answer.report {
             load.report(&report, gateway.clock.now());
         }
     }

@@ -6,9 +6,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, Method, StatusCode};
-use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use rand::RngExt;
 use tokio::task::JoinHandle;
@@ -17,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::judge::Observation;
 use crate::api::models::{ModelList, VersionState};
 use crate::gateway::Gateway;
-use crate::gateway::client::WorkerClient;
+use crate::gateway::client::{Outgoing, WorkerClient};
 use crate::gateway::endpoint::Endpoint;
 use crate::model::name::{is_label, is_model_name, parse_version};
 
@@ -106,17 +105,16 @@ async fn probe(client: &WorkerClient, endpoint: &Endpoint, patience: Duration) -
 async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
     use crate::gateway::client::SendError;
     let path = PathAndQuery::from_static("/models");
-    let question = endpoint.request(Method::GET, path, HeaderMap::new(), Bytes::new());
-    let response = match client.send(question).await {
+    let response = match client.send(&endpoint.address, &Outgoing::get(&path)).await {
         Ok(response) => response,
         Err(SendError::OutOfDescriptors) => return Probed::NotAsked,
         Err(SendError::NotConnected(reason)) => return Probed::Refused(format!("no connection: {reason}")),
         Err(error) => return Probed::Failed(error.to_string()),
     };
-    if response.status() != StatusCode::OK {
-        return Probed::Failed(format!("a probe was answered with status {}", response.status()));
+    if response.status != StatusCode::OK {
+        return Probed::Failed(format!("a probe was answered with status {}", response.status));
     }
-    match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+    match Limited::new(response.body, MAX_ANSWER).collect().await {
         Ok(body) => understand(&body.to_bytes()),
         Err(error) => Probed::Failed(format!("the answer to a probe broke off: {error}")),
     }

@@ -24,7 +24,6 @@ use super::{Rollout, split};
 use crate::api::headers;
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Answer, HELD_ANSWER};
-use crate::gateway::attempt::request_to;
 use crate::gateway::balance::Moment;
 use crate::gateway::client::SendError;
 use crate::gateway::endpoint::Endpoint;
@@ -256,10 +255,8 @@ async fn held(body: &mut Body) -> Option<Bytes> {
 fn call_of(gateway: &Gateway, version: &str, call: &Call) -> Option<Call> {
     let unversioned = call.part.as_ref()?.path();
     let path: PathAndQuery = with_version(unversioned.path(), version)?.parse().ok()?;
-    let mut passed = call.headers.clone();
     // It is read here, and not worth compressing.
-    passed.remove(header::ACCEPT_ENCODING);
-    passed.remove(headers::DEBUG);
+    let passed = call.headers.without(&[header::ACCEPT_ENCODING, headers::DEBUG]);
     Some(Call {
         method: call.method.clone(),
         target: Target {
@@ -300,15 +297,19 @@ fn pick(gateway: &Gateway, call: &Call) -> Option<Arc<Endpoint>> {
 
 async fn ask(gateway: &Gateway, call: &Call, endpoint: &Endpoint) -> Result<Said, Outcome> {
     let failed = |_: SendError| Outcome::Failed;
-    let request = request_to(endpoint, call);
-    let response = gateway.client.send(request).await.map_err(failed)?;
+    let request = call.outgoing(Instant::now());
+    let response = gateway
+        .client
+        .send(&endpoint.address, &request)
+        .await
+        .map_err(failed)?;
     let answer = Answer::take_in(response).await.map_err(failed)?;
-    if !answer.parts.status.is_success() {
+    if !answer.status.is_success() {
         return Err(Outcome::Failed);
     }
     Ok(Said {
         body: answer.held().ok_or(Outcome::NotComparable)?,
-        headers: answer.parts.headers,
+        headers: answer.headers,
     })
 }
 

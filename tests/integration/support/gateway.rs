@@ -8,6 +8,7 @@ use millrace::gateway::{Gateway, router};
 use millrace::http::drain::{Drain, Phase};
 use millrace::http::observe::AccessLog;
 use millrace::http::server::serve;
+use millrace::http::threads::Threads;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -99,7 +100,9 @@ impl Setup {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
             let address = listener.local_addr().expect("a listener has an address");
             let (limits, drain) = (limits.clone(), drain.clone());
-            tokio::spawn(async move { serve(listener, router, &limits, &drain, grace).await });
+            tokio::spawn(
+                async move { serve(listener, router, &limits, &Threads::here(), &drain, grace).await },
+            );
             address
         };
         let public = router::public(gateway.clone(), AccessLog(false));

@@ -94,7 +94,10 @@ impl Setup {
             Worker::new(WorkerConfig::clone(&config), trial, drain.clone()).expect("the repository is there");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
-        let serving = tokio::spawn(Arc::clone(&worker).serve(listener, AccessLog(false)));
+        let serving = {
+            let worker = Arc::clone(&worker);
+            tokio::spawn(async move { worker.serve(listener, &Threads::here(), AccessLog(false)).await })
+        };
         let test = TestWorker {
             address,
             client: Client::new(address),

@@ -1,0 +1,322 @@
+//! One connection to a worker: a request goes out, and the head of its answer comes back.
+
+use std::io::{self, IoSlice, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::http::Method;
+use axum::http::uri::{Authority, PathAndQuery};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::SendError;
+use super::head::{Head, take_head};
+use crate::api::headers::REQUEST_TIMEOUT_MS;
+use crate::gateway::proxy_headers::ToWorker;
+use crate::http::server::is_out_of_descriptors;
+
+/// How long a silent connection waits before the system asks whether the other side is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bodies up to this size are copied behind their head, so that both go out by one call.
+const SMALL_BODY: usize = 16 << 10;
+/// Room that is made for what is read at once.
+const READ: usize = 8 << 10;
+
+/// A request to a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// What it asks for.
+    pub method: &'a Method,
+    /// Where.
+    pub path: &'a PathAndQuery,
+    /// Those of the client that pass; the length of the body is not among them.
+    pub headers: &'a ToWorker,
+    /// Milliseconds that the worker has, which go in place of what the headers say of that; none: as they say.
+    pub milliseconds: Option<u64>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    /// A question without a body.
+    #[must_use]
+    pub fn get(path: &'a PathAndQuery) -> Self {
+        static NONE: LazyLock<ToWorker> = LazyLock::new(ToWorker::default);
+        Self {
+            method: &Method::GET,
+            path,
+            headers: &NONE,
+            milliseconds: None,
+            body: &[],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    /// What came and was not taken yet.
+    pub(super) incoming: BytesMut,
+    outgoing: Vec<u8>,
+}
+
+impl Connection {
+    /// Opens one to `authority`; each of its addresses gets its share of the time.
+    pub(super) async fn open(authority: &Authority, patience: Duration) -> Result<Self, SendError> {
+        let not_connected = |error: &io::Error| {
+            if is_out_of_descriptors(error) {
+                SendError::OutOfDescriptors
+            } else {
+                SendError::NotConnected(error.to_string())
+            }
+        };
+        let resolved = timeout(patience, addresses(authority)).await;
+        let addresses = resolved
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+            .map_err(|error| not_connected(&error))?;
+        let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = io::Error::other("its name has no address");
+        for address in addresses {
+            let connected = timeout(share, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
+                Ok(stream) => return Self::over(stream).map_err(|error| not_connected(&error)),
+                Err(error) => last = error,
+            }
+        }
+        Err(not_connected(&last))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(Self {
+            stream,
+            incoming: BytesMut::new(),
+            outgoing: Vec::new(),
+        })
+    }
+
+    /// Whether the other side has neither closed it nor said anything unasked, as far as is known here.
+    pub(super) fn is_quiet(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        self.incoming.is_empty() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn ask(
+        &mut self,
+        authority: &Authority,
+        request: &Outgoing<'_>,
+    ) -> Result<Head, AskError> {
+        self.outgoing.clear();
+        write_head(&mut self.outgoing, authority, request);
+        let is_small = request.body.len() <= SMALL_BODY;
+        if is_small {
+            self.outgoing.extend_from_slice(request.body);
+        }
+        let rest = if is_small { &[] } else { request.body };
+        let sent = self.send(&self.outgoing, rest).await?;
+        let head = self.read_head().await;
+        match sent {
+            Sent::Whole => Ok(head?),
+            Sent::Cut(reason) => match head {
+                Ok(head) => Ok(Head {
+                    is_kept: false,
+                    ..head
+                }),
+                Err(error) => Err(reason
+                    .map_or(error, |reason| SendError::BrokenOff(reason.to_string()))
+                    .into()),
+            },
+        }
+    }
+
+    /// Who refuses a large body may answer and close before it has taken all of it: that it cannot be sent is no error yet.
+    async fn send(&self, mut head: &[u8], mut body: &[u8]) -> Result<Sent, AskError> {
+        let length = head.len();
+        while !head.is_empty() || !body.is_empty() {
+            let written = if body.is_empty() {
+                self.stream.try_write(head)
+            } else {
+                self.stream
+                    .try_write_vectored(&[IoSlice::new(head), IoSlice::new(body)])
+            };
+            match written {
+                Ok(0) => return Ok(Sent::Cut(Some(io::ErrorKind::WriteZero.into()))),
+                Ok(count) => {
+                    let of_head = count.min(head.len());
+                    head = &head[of_head..];
+                    body = &body[count - of_head..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let either = Interest::READABLE | Interest::WRITABLE;
+                    match self.stream.ready(either).await {
+                        Ok(ready) if ready.is_readable() && !ready.is_writable() => {
+                            return Ok(Sent::Cut(None));
+                        }
+                        Ok(_) => {}
+                        Err(error) => return Ok(Sent::Cut(Some(error))),
+                    }
+                }
+                Err(_) if head.len() == length => return Err(AskError::NothingSent),
+                Err(error) => return Ok(Sent::Cut(Some(error))),
+            }
+        }
+        Ok(Sent::Whole)
+    }
+
+    async fn read_head(&mut self) -> Result<Head, SendError> {
+        loop {
+            if !self.incoming.is_empty() {
+                let head = take_head(&mut self.incoming);
+                if let Some(head) = head.map_err(|error| SendError::BrokenOff(error.to_string()))? {
+                    return Ok(head);
+                }
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Waits for more bytes; that there are none is an error.
+    pub(super) async fn read(&mut self) -> Result<(), SendError> {
+        self.incoming.reserve(READ);
+        match self.stream.read_buf(&mut self.incoming).await {
+            Ok(0) => Err(SendError::BrokenOff(
+                "the worker closed the connection".to_owned(),
+            )),
+            Ok(_) => Ok(()),
+            Err(error) => Err(SendError::BrokenOff(error.to_string())),
+        }
+    }
+
+    /// The same for those who poll; false at the end.
+    pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.incoming.reserve(READ);
+        let reading = pin!(self.stream.read_buf(&mut self.incoming));
+        reading.poll(context).map_ok(|count| count > 0)
+    }
+}
+
+/// How much of a request went out.
+enum Sent {
+    Whole,
+    /// The worker takes no more of it; it may have said why.
+    Cut(Option<io::Error>),
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// The connection was closed before any of it went out.
+    NothingSent,
+    Failed(SendError),
+}
+
+impl From<SendError> for AskError {
+    fn from(error: SendError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn addresses(authority: &Authority) -> io::Result<Vec<SocketAddr>> {
+    let port = authority.port_u16().unwrap_or(80);
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    Ok(lookup_host((host, port)).await?.collect())
+}
+
+fn write_head(out: &mut Vec<u8>, authority: &Authority, request: &Outgoing<'_>) {
+    let Outgoing {
+        method,
+        path,
+        headers,
+        milliseconds,
+        body,
+    } = request;
+    for part in [
+        method.as_str(),
+        " ",
+        path.as_str(),
+        " HTTP/1.1\r\nhost: ",
+        authority.as_str(),
+        "\r\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in headers.iter() {
+        if milliseconds.is_some() && *name == REQUEST_TIMEOUT_MS {
+            continue;
+        }
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    if let Some(milliseconds) = milliseconds {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "{REQUEST_TIMEOUT_MS}: {milliseconds}\r\n");
+    }
+    if **method != Method::GET || !body.is_empty() {
+        let _ = write!(out, "content-length: {}\r\n", body.len());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::http::origin::{Client, Origin};
+    use crate::http::request_id::RequestId;
+
+    fn written(method: &Method, body: &[u8], milliseconds: Option<u64>) -> String {
+        let mut client = HeaderMap::new();
+        let names = [
+            HeaderName::from_static("x-tag"),
+            REQUEST_TIMEOUT_MS,
+            crate::api::headers::REQUEST_ID,
+        ];
+        for (name, value) in names.into_iter().zip(["a", "700", "own"]) {
+            client.append(name, HeaderValue::from_static(value));
+        }
+        let origin = Origin {
+            client: Client::at("192.0.2.7:1234".parse().unwrap()),
+            id: RequestId::take_or_make(&client),
+        };
+        let request = Outgoing {
+            method,
+            path: &PathAndQuery::from_static("/predict?x=1"),
+            headers: &ToWorker::of(client, origin),
+            milliseconds,
+            body,
+        };
+        let mut out = Vec::new();
+        write_head(&mut out, &Authority::from_static("worker:9000"), &request);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_head_says_how_long_the_body_is_and_how_much_time_is_left() {
+        assert_eq!(
+            written(&Method::POST, b"{}", Some(250)),
+            "POST /predict?x=1 HTTP/1.1\r\nhost: worker:9000\r\nx-tag: a\r\nx-forwarded-for: 192.0.2.7\r\n\
+             x-request-id: own\r\nx-request-timeout-ms: 250\r\ncontent-length: 2\r\n\r\n"
+        );
+        assert!(written(&Method::POST, b"", None).contains("content-length: 0\r\n"));
+    }
+
+    #[test]
+    fn a_question_has_no_body_and_keeps_the_clients_time() {
+        let written = written(&Method::GET, b"", None);
+        assert!(written.starts_with("GET /predict?x=1 HTTP/1.1\r\n"));
+        assert!(written.contains("x-request-timeout-ms: 700\r\n") && !written.contains("content-length"));
+    }
+}

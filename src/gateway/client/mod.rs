@@ -1,0 +1,116 @@
+//! The connections to the workers, for requests and probes.
+//!
+//! It is our own because a gateway costs little else than this: a general client has a task for each connection, hands each
+//! request over to it and each answer back, and builds headers that only pass through (figures: docs/benchmarks.md). Here a
+//! request is written, and its answer read, by the task that wants it.
+
+mod body;
+mod chunks;
+mod connection;
+mod head;
+mod idle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode};
+
+pub use self::body::WorkerBody;
+pub use self::connection::Outgoing;
+use self::connection::{AskError, Connection};
+pub use self::idle::Idle;
+use crate::api::load_report::LoadReport;
+
+/// Sends requests to workers.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerClient {
+    connect_timeout: Duration,
+}
+
+/// How a request to a worker ended without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection: the worker never saw the request.
+    #[error("no connection: {0}")]
+    NotConnected(String),
+    /// This gateway has no descriptor left for a connection, which says nothing about the worker.
+    #[error("the gateway has no file descriptor left")]
+    OutOfDescriptors,
+    /// The connection broke: the worker may have seen the request, and gave no answer.
+    #[error("the connection broke before the answer was whole: {0}")]
+    BrokenOff(String),
+}
+
+/// What a worker answered, as far as it is here.
+#[derive(Debug)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, as a client gets them.
+    pub headers: HeaderMap,
+    /// What the worker said of its own load.
+    pub report: Option<LoadReport>,
+    /// The body, yet to be read.
+    pub body: WorkerBody,
+}
+
+/// Where a worker is, and the connections to it that are free.
+#[derive(Debug)]
+pub struct Address {
+    /// Host and port.
+    pub authority: Authority,
+    idle: Arc<Idle>,
+}
+
+impl Address {
+    /// Nobody is connected yet.
+    #[must_use]
+    pub fn new(authority: Authority) -> Self {
+        Self {
+            authority,
+            idle: Arc::default(),
+        }
+    }
+
+    /// Closes connections that nobody has used for a while.
+    pub fn close_old_connections(&self) {
+        self.idle.close_old();
+    }
+}
+
+impl WorkerClient {
+    /// Connections are given up after `connect_timeout`.
+    #[must_use]
+    pub const fn new(connect_timeout: Duration) -> Self {
+        Self { connect_timeout }
+    }
+
+    /// Sends `request` and waits for the head of its answer.
+    pub async fn send(&self, to: &Address, request: &Outgoing<'_>) -> Result<Answered, SendError> {
+        let (connection, head) = loop {
+            let resting = to.idle.take();
+            let was_resting = resting.is_some();
+            let mut connection = match resting {
+                Some(connection) => connection,
+                None => Connection::open(&to.authority, self.connect_timeout).await?,
+            };
+            match connection.ask(&to.authority, request).await {
+                Ok(head) => break (connection, head),
+                // The worker has closed it meanwhile.
+                Err(AskError::NothingSent) if was_resting => {}
+                Err(AskError::NothingSent) => {
+                    return Err(SendError::BrokenOff("nothing could be sent".to_owned()));
+                }
+                Err(AskError::Failed(error)) => return Err(error),
+            }
+        };
+        let home = head.is_kept.then(|| Arc::clone(&to.idle));
+        Ok(Answered {
+            status: head.status,
+            headers: head.headers,
+            report: head.report,
+            body: WorkerBody::new(connection, head.framing, home),
+        })
+    }
+}
