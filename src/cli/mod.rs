@@ -136,9 +136,13 @@ pub struct EvaluateArgs {
     /// What to take through which model.
     #[command(flatten)]
     pub file: FileArgs,
-    /// The column with the truth [default: the one that the model was trained on]
-    #[arg(long)]
-    pub target: Option<String>,
+    /// The column with the truth; of a model that predicts several numbers a row one for each, in the order of its numbers, by
+    /// giving this several times [default: the one that the model was trained on]
+    #[arg(long, value_name = "COLUMN")]
+    pub target: Vec<String>,
+    /// The output that is compared with it, for a model that has several
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,

@@ -18,8 +18,7 @@ pub fn predict(
     (output, file): (&mut dyn Write, &str),
     progress: &mut dyn FnMut(usize),
 ) -> Result<(), OfflineError> {
-    let target = model.metadata.source.as_ref().map(|source| source.target.clone());
-    let rows = Rows::of(model, table, target.as_deref(), column)?;
+    let rows = Rows::of(model, table, &model.trained_on(), column)?;
     let mut writer = csv::Writer::from_writer(output);
     let write_error = |error: csv::Error| OfflineError::Write {
         file: file.to_owned(),

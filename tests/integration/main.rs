@@ -8,6 +8,7 @@ mod chaos;
 mod command_line;
 mod compression;
 mod engine;
+mod evaluating;
 mod gateway_admin;
 mod gateway_bad_input;
 mod gateway_balancing;

@@ -23,6 +23,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_fscore_support
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -186,6 +187,9 @@ def check_evaluate(runner):
     loss = -np.log(ours[np.arange(len(truth)), truth]).mean()
     check("evaluate: accuracy", abs(figures["accuracy"] - accuracy) < 1e-9, figures["accuracy"])
     check("evaluate: log-loss", abs(figures["log_loss"] - loss) < 1e-5, figures["log_loss"])
+    by_class = [[row["precision"], row["recall"], row["f1"], row["rows"]] for row in figures["by_class"]]
+    expected = precision_recall_fscore_support(truth, ours.argmax(axis=1))
+    check_close("evaluate: precision, recall, F1 and rows by class", by_class, np.transpose(expected), 1e-9)
 
 
 def main():
