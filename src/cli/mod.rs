@@ -122,7 +122,8 @@ pub struct FileArgs {
     /// The model repository
     #[arg(long, default_value = "models")]
     pub repository: PathBuf,
-    /// The column that holds the text or picture, for a model that takes one, where there are others beside it
+    /// The column that holds the text or picture, for a model that takes one, where there are others beside it; or the series, for
+    /// a model that forecasts one [default: the one that it was trained on]
     #[arg(long)]
     pub column: Option<String>,
     /// The library of ONNX Runtime, for a model that the default engine cannot run
@@ -160,6 +161,9 @@ pub struct PredictArgs {
     /// Put the columns of the data before the predictions
     #[arg(long)]
     pub keep: bool,
+    /// Of a series, the forecast from every row on instead of that of what comes after the end of the file
+    #[arg(long)]
+    pub rolling: bool,
 }
 
 /// Arguments of `millrace check`.

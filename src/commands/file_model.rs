@@ -45,6 +45,8 @@ pub(super) fn failure(error: OfflineError) -> Failure {
         | OfflineError::UnknownOutput { .. }
         | OfflineError::SeveralOutputs { .. }
         | OfflineError::NoTarget { .. }
+        | OfflineError::KeepWithoutRolling
+        | OfflineError::RollingWithoutSeries { .. }
         | OfflineError::SeveralSeries { .. } => Failure::usage(error),
         other => Failure::failed(other),
     }

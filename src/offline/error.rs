@@ -127,6 +127,17 @@ pub enum OfflineError {
         /// Values that there are.
         found: usize,
     },
+    /// What comes after the end of a series has no columns.
+    #[error("--keep goes with --rolling: what comes after the end of the file has no columns of its own")]
+    KeepWithoutRolling,
+    /// A rolling forecast is one of a series.
+    #[error("--rolling is for models that forecast a series, and the task of model {model} is {task}")]
+    RollingWithoutSeries {
+        /// The model.
+        model: String,
+        /// What it does.
+        task: &'static str,
+    },
     /// It has no output of that name.
     #[error("model {model} has no output {output}; its outputs are {}", .outputs.join(", "))]
     UnknownOutput {

@@ -9,6 +9,7 @@ mod command_line;
 mod compression;
 mod engine;
 mod evaluating;
+mod forecasting;
 mod gateway_admin;
 mod gateway_bad_input;
 mod gateway_balancing;
