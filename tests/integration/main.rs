@@ -27,6 +27,7 @@ mod gateway_process;
 mod gateway_rollout;
 mod gateway_v2;
 mod labels;
+mod leftovers;
 mod logging;
 mod readme;
 mod routes;
