@@ -42,9 +42,6 @@ fi
     --model penguins --as-version 1 --force --seed 42 \
     --description "Species of penguins, from records with categories and gaps (Horst, Hill and Gorman 2020)"
 
-# One thread where sums depend on how the work is divided.
-export RAYON_NUM_THREADS=1
-
 "$1" train convolutional-network --data data/digits.csv --target digit --shape 8x8 --shift 1 --pixel-max 16 --epochs 60 \
     --model digits-convolution --as-version 1 --force --seed 42 \
     --description "Handwritten digits on 8 x 8 pixels of 0 to 16 (Alpaydin and Kaynak 1998)"

@@ -3,6 +3,7 @@
 //! A picture is SVG on white paper of its own, so that it reads on light and on dark pages. Everything is laid out in whole
 //! pixels: figures that differ in their last digits make the same picture, but for the rare one that falls on an edge.
 
+mod axes;
 mod numbers;
 
 use std::error::Error;
@@ -10,6 +11,7 @@ use std::error::Error;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+pub use self::axes::{Axis, Chart, Frame, axes};
 pub use self::numbers::{axis, clean, is_drawable, short, shortened, thinned};
 
 /// A part of a picture.

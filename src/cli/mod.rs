@@ -122,7 +122,8 @@ pub struct FileArgs {
     /// The model repository
     #[arg(long, default_value = "models")]
     pub repository: PathBuf,
-    /// The column that holds the text or picture, for a model that takes one, where there are others beside it
+    /// The column that holds the text or picture, for a model that takes one, where there are others beside it; or the series, for
+    /// a model that forecasts one [default: the one that it was trained on]
     #[arg(long)]
     pub column: Option<String>,
     /// The library of ONNX Runtime, for a model that the default engine cannot run
@@ -136,9 +137,13 @@ pub struct EvaluateArgs {
     /// What to take through which model.
     #[command(flatten)]
     pub file: FileArgs,
-    /// The column with the truth [default: the one that the model was trained on]
-    #[arg(long)]
-    pub target: Option<String>,
+    /// The column with the truth; of a model that predicts several numbers a row one for each, in the order of its numbers, by
+    /// giving this several times [default: the one that the model was trained on]
+    #[arg(long, value_name = "COLUMN")]
+    pub target: Vec<String>,
+    /// The output that is compared with it, for a model that has several
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,
@@ -156,6 +161,9 @@ pub struct PredictArgs {
     /// Put the columns of the data before the predictions
     #[arg(long)]
     pub keep: bool,
+    /// Of a series, the forecast from every row on instead of that of what comes after the end of the file
+    #[arg(long)]
+    pub rolling: bool,
 }
 
 /// Arguments of `millrace check`.

@@ -34,6 +34,20 @@ pub enum Algorithm {
     RecurrentNetwork(RecurrentNetworkArgs),
 }
 
+impl Algorithm {
+    /// How long and how fast it learns, where it does so by epochs.
+    #[must_use]
+    pub const fn schedule(&self) -> Option<&ScheduleArgs> {
+        match self {
+            Self::LinearRegression(_) | Self::LogisticRegression(_) | Self::Svm(_) => None,
+            Self::NeuralNetwork(it) => Some(&it.schedule),
+            Self::ConvolutionalNetwork(it) => Some(&it.schedule),
+            Self::TextClassifier(it) => Some(&it.schedule),
+            Self::RecurrentNetwork(it) => Some(&it.schedule),
+        }
+    }
+}
+
 /// What every algorithm takes.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
@@ -404,4 +418,7 @@ pub struct ScheduleArgs {
     /// Stop after so many passes without a better validation loss
     #[arg(long, default_value_t = 20)]
     pub patience: usize,
+    /// Threads that each step is divided among; small nets gain nothing from a second one [default: RAYON_NUM_THREADS, or 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::training::evaluation::Evaluation;
+use crate::training::evaluation::{ClassFigures, Evaluation};
 
 /// The figures in words; for classes with the table of which was taken for which.
 pub(super) fn figures(metrics: &Evaluation, classes: &[String]) -> String {
@@ -30,6 +30,33 @@ pub(super) fn figures(metrics: &Evaluation, classes: &[String]) -> String {
     }
 }
 
+/// A line for each class: how many rows are of it, and how well it is told from the others.
+pub(super) fn class_table(classes: &[ClassFigures]) -> String {
+    const NAME: &str = "class";
+    let width = |class: &ClassFigures| class.class.chars().count();
+    let first = classes.iter().map(width).max().unwrap_or(0).max(NAME.len());
+    let mut table = format!(
+        "{NAME:<first$}  {:>7}  {:>9}  {:>6}  {:>6}\n",
+        "rows", "precision", "recall", "F1"
+    );
+    let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{share:.4}"));
+    for class in classes {
+        let ClassFigures {
+            class,
+            rows,
+            precision,
+            recall,
+            f1,
+        } = class;
+        let (precision, recall, f1) = (share(*precision), share(*recall), share(*f1));
+        let _ = writeln!(
+            table,
+            "{class:<first$}  {rows:>7}  {precision:>9}  {recall:>6}  {f1:>6}"
+        );
+    }
+    table
+}
+
 /// A line for each true class, a column for each predicted one.
 fn confusion_table(classes: &[String], confusion: &[Vec<u32>]) -> String {
     const CORNER: &str = "true \\ predicted";
@@ -54,6 +81,18 @@ fn confusion_table(classes: &[String], confusion: &[Vec<u32>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_classes_lines_up() {
+        let classes = ["cat".to_owned(), "crocodile".to_owned()];
+        let evaluation = Evaluation::of_classes(&[0, 0, 0], &[0, 0, 1], 2, None);
+        let expected = "\
+class         rows  precision  recall      F1
+cat              2     0.6667  1.0000  0.8000
+crocodile        1          –  0.0000  0.0000
+";
+        assert_eq!(class_table(&evaluation.by_class(&classes)), expected);
+    }
 
     #[test]
     fn the_confusion_table_lines_up() {

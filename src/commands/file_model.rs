@@ -40,7 +40,14 @@ fn number(version: &str) -> Result<u64, Failure> {
 /// Asking for what is not there is wrong use; the rest is failure.
 pub(super) fn failure(error: OfflineError) -> Failure {
     match error {
-        OfflineError::UnknownModel { .. } | OfflineError::UnknownVersion { .. } => Failure::usage(error),
+        OfflineError::UnknownModel { .. }
+        | OfflineError::UnknownVersion { .. }
+        | OfflineError::UnknownOutput { .. }
+        | OfflineError::SeveralOutputs { .. }
+        | OfflineError::NoTarget { .. }
+        | OfflineError::KeepWithoutRolling
+        | OfflineError::RollingWithoutSeries { .. }
+        | OfflineError::SeveralSeries { .. } => Failure::usage(error),
         other => Failure::failed(other),
     }
 }

@@ -75,3 +75,9 @@ fn print(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .map_err(|error| Failure::failed(format!("cannot write to standard output: {error}")))
 }
+
+/// Says something on standard error: it is for whoever watches, and not part of the output.
+#[expect(clippy::print_stderr, reason = "standard error is where it belongs")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Failure, file_model};
+use super::{Failure, file_model, say};
 use crate::cli::PredictArgs;
-use crate::offline::{OfflineModel, predict};
+use crate::offline::{OfflineModel, Wanted, predict};
 use crate::training::dataset::Table;
 
 pub(super) fn run(arguments: &PredictArgs) -> Result<(), Failure> {
@@ -51,12 +51,23 @@ fn write(
     output: (&mut dyn Write, &str),
 ) -> Result<(), Failure> {
     let bar = file_model::bar(table.rows());
-    let column = arguments.file.column.as_deref();
-    let outcome = predict(model, table, column, arguments.keep, output, &mut |rows| {
+    let wanted = Wanted {
+        column: arguments.file.column.as_deref(),
+        keep: arguments.keep,
+        rolling: arguments.rolling,
+    };
+    let outcome = predict(model, table, &wanted, output, &mut |rows| {
         bar.set_position(rows as u64);
     });
     bar.finish_and_clear();
-    outcome.map_err(file_model::failure)
+    let predicted = outcome.map_err(file_model::failure)?;
+    if predicted.without_window > 0 {
+        let (rows, window) = (predicted.without_window, predicted.without_window + 1);
+        say(&format!(
+            "the first {rows} rows have no forecast: it is made from {window} values, the row's own the last of them"
+        ));
+    }
+    Ok(())
 }
 
 /// Where a file is written before it has its name.

@@ -6,10 +6,9 @@ use ndarray::Array2;
 
 use super::rows::Rows;
 use super::{OfflineError, OfflineModel};
-use crate::api::datum::Datum;
 use crate::model::schema::Answer;
 use crate::model::tensor::{Slice, Tensor};
-use crate::training::dataset::{Place, Table};
+use crate::training::dataset::Table;
 use crate::training::evaluation::likeliest;
 
 /// What comes out for some rows.
@@ -33,14 +32,12 @@ impl Answers {
         rows: &Rows,
         chunk: Range<usize>,
     ) -> Result<Self, OfflineError> {
-        let data: Result<Vec<Datum<'_>>, _> = chunk.clone().map(|row| rows.row(table, row)).collect();
-        let places: Vec<Place> = chunk.map(|row| table.place(row)).collect();
-        let outputs = model.run(&data?, &places)?;
+        let outputs = rows.run(model, table, chunk)?;
         Ok(Self::of(model, &outputs))
     }
 
     /// Reads the outputs as the model's schema says.
-    pub(super) fn of(model: &OfflineModel, outputs: &[Tensor]) -> Self {
+    fn of(model: &OfflineModel, outputs: &[Tensor]) -> Self {
         match &model.schema.answer {
             Answer::Classification {
                 probabilities,
@@ -69,7 +66,7 @@ impl Answers {
 }
 
 /// A tensor of floating-point numbers as n × numbers of a row.
-fn numbers(tensor: &Tensor) -> Option<Array2<f64>> {
+pub(super) fn numbers(tensor: &Tensor) -> Option<Array2<f64>> {
     let values: Vec<f64> = match tensor.values().as_slice() {
         Slice::F32(values) => values.iter().copied().map(f64::from).collect(),
         Slice::F64(values) => values.to_vec(),
@@ -90,7 +87,7 @@ fn named(probabilities: &Array2<f64>, classes: &[String]) -> Vec<String> {
 }
 
 /// Every value of a tensor as a text.
-fn texts(tensor: &Tensor) -> Vec<String> {
+pub(super) fn texts(tensor: &Tensor) -> Vec<String> {
     fn written<T: ToString>(values: &[T]) -> Vec<String> {
         values.iter().map(ToString::to_string).collect()
     }

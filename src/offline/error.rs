@@ -81,13 +81,90 @@ pub enum OfflineError {
         /// What it said.
         problem: String,
     },
-    /// What comes out cannot be compared with a column.
-    #[error("model {model} cannot be evaluated: {reason}")]
-    NotComparable {
+    /// Nobody says which column is the truth.
+    #[error("model.toml of model {model} does not say which column it predicts; give --target")]
+    NoTarget {
+        /// The model.
+        model: String,
+    },
+    /// A forecast is of one series.
+    #[error("model {model} forecasts one series, and {columns} targets are named; expected one")]
+    SeveralSeries {
+        /// The model.
+        model: String,
+        /// Columns that are named.
+        columns: usize,
+    },
+    /// The model does not forecast a series that is given to it as it is.
+    #[error("model {model} takes no series: {reason}")]
+    NotASeries {
         /// The model.
         model: String,
         /// Why.
-        reason: String,
+        reason: &'static str,
+    },
+    /// The series is in no column.
+    #[error(
+        "the data has no column{column} with the series that model {model} forecasts; name it with --column; the columns are {columns}"
+    )]
+    UnknownSeries {
+        /// The model.
+        model: String,
+        /// The column that should hold it, behind a space; empty where nobody says.
+        column: String,
+        /// What there is.
+        columns: String,
+    },
+    /// The series is too short.
+    #[error("{what} takes {needed} values with model {model}, and the series has {found}")]
+    ShortSeries {
+        /// The model.
+        model: String,
+        /// Values that are needed.
+        needed: usize,
+        /// What for.
+        what: &'static str,
+        /// Values that there are.
+        found: usize,
+    },
+    /// What comes after the end of a series has no columns.
+    #[error("--keep goes with --rolling: what comes after the end of the file has no columns of its own")]
+    KeepWithoutRolling,
+    /// A rolling forecast is one of a series.
+    #[error("--rolling is for models that forecast a series, and the task of model {model} is {task}")]
+    RollingWithoutSeries {
+        /// The model.
+        model: String,
+        /// What it does.
+        task: &'static str,
+    },
+    /// It has no output of that name.
+    #[error("model {model} has no output {output}; its outputs are {}", .outputs.join(", "))]
+    UnknownOutput {
+        /// The model.
+        model: String,
+        /// What was asked for.
+        output: String,
+        /// What there is, with types and shapes.
+        outputs: Vec<String>,
+    },
+    /// It has several outputs, and nobody says which is meant.
+    #[error("model {model} has several outputs: {}; say with --output which one is to be compared", .outputs.join(", "))]
+    SeveralOutputs {
+        /// The model.
+        model: String,
+        /// What there is, with types and shapes.
+        outputs: Vec<String>,
+    },
+    /// An output holds what cannot be compared with the target.
+    #[error("output {output} of model {model} cannot be compared: {problem}")]
+    Unfit {
+        /// The model.
+        model: String,
+        /// The output.
+        output: String,
+        /// What was expected and what came.
+        problem: String,
     },
     /// The answers cannot be written.
     #[error("{file}: {source}")]

@@ -1,188 +1,240 @@
 //! The figures of a model on new data.
 
-use ndarray::{Array1, Array2, Axis, concatenate};
+use ndarray::Array2;
 
-use super::answers::Answers;
+use super::judge::{self, Judged, Unfit};
 use super::model::ROWS_AT_ONCE;
 use super::rows::Rows;
+use super::said::Said;
+use super::series::Windows;
+use super::truth::Truth;
 use super::{OfflineError, OfflineModel};
-use crate::api::datum::Datum;
-use crate::model::schema::{Answer, Layout};
+use crate::model::schema::Answer;
+use crate::model::tensor::Tensor;
 use crate::training::dataset::{DatasetError, Place, Table, Target};
 use crate::training::evaluation::Evaluation;
 
-/// What came of it.
-pub struct Evaluated {
-    /// The figures.
-    pub evaluation: Evaluation,
-    /// The names of the classes; empty where numbers are predicted.
-    pub classes: Vec<String>,
-    /// Rows that there were.
-    pub rows: usize,
+/// What is to be compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// The columns with the truth; none for the one that the model was trained on.
+    pub targets: &'a [String],
+    /// The output that is compared, where the model has several.
+    pub output: Option<&'a str>,
+    /// The column that a model of texts or pictures takes.
+    pub column: Option<&'a str>,
 }
 
-/// Compares what the model says of every row of `table` with the column `target`; without one, with the column that it was
-/// trained on. `progress` is told how many rows are done.
+/// What came of it.
+pub struct Evaluated {
+    /// Rows that there were; of a series its windows.
+    pub rows: usize,
+    /// The figures beside each target.
+    pub judged: Vec<Judged>,
+}
+
+/// Compares what the model says of every row of `table` with the columns that are asked for. `progress` is told how many rows
+/// are done.
 pub fn evaluate(
     model: &mut OfflineModel,
     table: &Table,
-    target: Option<&str>,
-    column: Option<&str>,
+    question: &Question<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, OfflineError> {
-    let trained_on = model.metadata.source.as_ref().map(|source| source.target.clone());
-    let Some(target) = target.map(str::to_owned).or(trained_on) else {
-        return Err(incomparable(
-            model,
-            "model.toml does not say which column it predicts; give --target",
-        ));
-    };
-    let Some(position) = table.position(&target) else {
-        return Err(DatasetError::UnknownTarget {
-            target,
-            columns: table.columns().to_vec(),
-        }
-        .into());
-    };
     if table.rows() == 0 {
         return Err(DatasetError::Empty.into());
     }
-    if let Answer::Forecast { output } = model.schema.answer {
-        return forecast(model, table, position, output, progress);
+    let compared = Compared::of(model, question.output)?;
+    if let Some(windows) = Windows::of(model)? {
+        return forecasts(model, table, &windows, question, progress);
     }
-    let rows = Rows::of(model, table, Some(&target), column)?;
-    let mut predictions: Vec<Array2<f64>> = Vec::new();
-    let mut classes = None;
+    let targets = targets(model, question)?;
+    let truths: Vec<Truth<'_>> = targets
+        .iter()
+        .map(|target| Truth::of(table, target))
+        .collect::<Result<_, _>>()?;
+    let rows = Rows::of(model, table, &targets, question.column)?;
+    let mut parts = Vec::new();
     for start in (0..table.rows()).step_by(ROWS_AT_ONCE) {
         let chunk = start..table.rows().min(start + ROWS_AT_ONCE);
-        match Answers::to(model, table, &rows, chunk.clone())? {
-            Answers::Classes { probabilities, .. } => {
-                classes = Some(class_names(model, probabilities.ncols()));
-                predictions.push(probabilities);
-            }
-            Answers::Numbers(numbers) if numbers.ncols() == 1 => predictions.push(numbers),
-            _ => {
-                return Err(incomparable(
-                    model,
-                    "it predicts neither one class nor one number a row",
-                ));
-            }
-        }
+        parts.push(compared.pick(rows.run(model, table, chunk.clone())?));
         progress(chunk.end);
     }
-    let truth = match &classes {
-        Some(classes) => labels(table, position, classes)?,
-        None => numbers(table, position)?,
-    };
-    let parts: Vec<_> = predictions.iter().map(Array2::view).collect();
-    let predictions = concatenate(Axis(0), &parts)
-        .map_err(|_| incomparable(model, "it answers rows with different numbers of values"))?;
+    let judged = compared.judge(model.class_names(), &parts, &truths);
     Ok(Evaluated {
-        evaluation: Evaluation::of(predictions.view(), &truth),
-        classes: classes.unwrap_or_default(),
         rows: table.rows(),
+        judged: judged.map_err(|unfit| compared.error(model, unfit))?,
     })
+}
+
+fn targets(model: &OfflineModel, question: &Question<'_>) -> Result<Vec<String>, OfflineError> {
+    let targets = match question.targets {
+        [] => model.trained_on(),
+        asked => asked.to_vec(),
+    };
+    if targets.is_empty() {
+        return Err(OfflineError::NoTarget {
+            model: model.name.clone(),
+        });
+    }
+    Ok(targets)
+}
+
+/// The outputs that are compared with the target, by their positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    /// The probabilities of classes, and the label where the graph has one.
+    Classes {
+        probabilities: usize,
+        label: Option<usize>,
+    },
+    /// One output, whatever it holds.
+    Alone(usize),
+}
+
+impl Compared {
+    /// The output that is asked for, or what the model's answer is.
+    fn of(model: &OfflineModel, asked: Option<&str>) -> Result<Self, OfflineError> {
+        let outputs = &model.schema.signature.outputs;
+        let Some(asked) = asked else {
+            return match model.schema.answer {
+                Answer::Classification {
+                    probabilities, label, ..
+                } => Ok(Self::Classes { probabilities, label }),
+                Answer::Regression { output } | Answer::Forecast { output } => Ok(Self::Alone(output)),
+                Answer::Generic if outputs.len() == 1 => Ok(Self::Alone(0)),
+                Answer::Generic => Err(OfflineError::SeveralOutputs {
+                    model: model.name.clone(),
+                    outputs: model.outputs(),
+                }),
+            };
+        };
+        let position = outputs.iter().position(|output| output.name == asked);
+        position
+            .map(Self::Alone)
+            .ok_or_else(|| OfflineError::UnknownOutput {
+                model: model.name.clone(),
+                output: asked.to_owned(),
+                outputs: model.outputs(),
+            })
+    }
+
+    /// Those of all outputs that are compared, the probabilities before the label.
+    fn pick(self, outputs: Vec<Tensor>) -> (Option<Tensor>, Option<Tensor>) {
+        let (first, second) = match self {
+            Self::Classes { probabilities, label } => (probabilities, label),
+            Self::Alone(output) => (output, None),
+        };
+        let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
+        let mut take = |position: usize| outputs.get_mut(position).and_then(Option::take);
+        (take(first), second.and_then(take))
+    }
+
+    fn judge(
+        self,
+        names: &[String],
+        parts: &[(Option<Tensor>, Option<Tensor>)],
+        truths: &[Truth<'_>],
+    ) -> Result<Vec<Judged>, Unfit> {
+        let first = Said::of(parts.iter().filter_map(|(first, _)| first.as_ref())).map_err(Unfit::Output)?;
+        if let Said::Numbers(numbers) = &first {
+            check_finite(numbers, truths)?;
+        }
+        let (Self::Classes { label, .. }, Said::Numbers(probabilities)) = (self, &first) else {
+            return judge::output(first, names, truths);
+        };
+        let label = label
+            .map(|_| Said::of(parts.iter().filter_map(|(_, label)| label.as_ref())))
+            .transpose()
+            .map_err(Unfit::Output)?;
+        match truths {
+            [truth] => Ok(vec![judge::classes(probabilities, label, names, truth)?]),
+            _ => Err(Unfit::Output(format!(
+                "it holds the probabilities of one row's classes, and {} targets are named; expected one",
+                truths.len()
+            ))),
+        }
+    }
+
+    fn error(self, model: &OfflineModel, unfit: Unfit) -> OfflineError {
+        let (Self::Classes {
+            probabilities: output,
+            ..
+        }
+        | Self::Alone(output)) = self;
+        match unfit {
+            Unfit::Data(error) => error,
+            Unfit::Output(problem) => OfflineError::Unfit {
+                model: model.name.clone(),
+                output: model.schema.signature.outputs[output].name.clone(),
+                problem,
+            },
+        }
+    }
+}
+
+fn check_finite(numbers: &Array2<f64>, truths: &[Truth<'_>]) -> Result<(), Unfit> {
+    let infinite = numbers.indexed_iter().find(|(_, value)| !value.is_finite());
+    match (infinite, truths) {
+        (Some(((row, _), value)), [truth, ..]) => Err(Unfit::Data(OfflineError::Row {
+            place: truth.place(row),
+            problem: format!("the model answers {value}; expected finite numbers"),
+        })),
+        _ => Ok(()),
+    }
 }
 
 /// Compares every forecast of a series with what came: the column holds the series, in the order of time.
-fn forecast(
+fn forecasts(
     model: &mut OfflineModel,
     table: &Table,
-    column: usize,
-    output: usize,
+    windows: &Windows,
+    question: &Question<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluated, OfflineError> {
-    let (Layout::Features { count: window, .. }, [Some(horizon)]) = (
-        model.schema.layout.clone(),
-        model
-            .schema
-            .signature
-            .row_shape(&model.schema.signature.outputs[output]),
-    ) else {
-        return Err(incomparable(model, "its rows or forecasts have no fixed length"));
+    let asked = match question.targets {
+        [] => question.column,
+        [target] => Some(target.as_str()),
+        several => {
+            return Err(OfflineError::SeveralSeries {
+                model: model.name.clone(),
+                columns: several.len(),
+            });
+        }
     };
-    let horizon = *horizon;
+    let column = Windows::column(model, table, asked)?;
     let series: Vec<f64> = (0..table.rows())
         .map(|row| table.number(row, column))
         .collect::<Result<_, _>>()?;
+    let Windows { window, horizon, .. } = *windows;
     let cuts: Vec<&[f64]> = series.windows(window + horizon).collect();
     if cuts.is_empty() {
-        let reason = format!(
-            "a window and its forecast are {} values, and the series has {}",
-            window + horizon,
-            series.len()
-        );
-        return Err(incomparable(model, &reason));
+        return Err(OfflineError::ShortSeries {
+            model: model.name.clone(),
+            needed: window + horizon,
+            what: "a window and what comes after it",
+            found: series.len(),
+        });
     }
-    let mut forecasts = Vec::new();
-    let mut truth = Vec::new();
+    let mut said = Vec::new();
     for (chunk, cuts) in cuts.chunks(ROWS_AT_ONCE).enumerate() {
-        let row = |cut: &&[f64]| Datum::List(cut[..window].iter().copied().map(Datum::Float).collect());
-        let data: Vec<Datum<'_>> = cuts.iter().map(row).collect();
         let first = chunk * ROWS_AT_ONCE;
-        let places: Vec<Place> = (first..first + cuts.len()).map(|row| table.place(row)).collect();
-        let outputs = model.run(&data, &places)?;
-        if let Answers::Numbers(numbers) = Answers::of(model, &outputs) {
-            forecasts.extend(numbers);
-        }
-        truth.extend(cuts.iter().flat_map(|cut| &cut[window..]).copied());
+        let seen: Vec<&[f64]> = cuts.iter().map(|cut| &cut[..window]).collect();
+        let ends = first + window - 1..;
+        let places: Vec<Place> = ends.take(cuts.len()).map(|row| table.place(row)).collect();
+        said.extend(windows.forecast(model, &seen, &places)?);
         progress(first + cuts.len());
     }
     let shape = (cuts.len(), horizon);
-    let (Ok(forecasts), Ok(truth)) = (
-        Array2::from_shape_vec(shape, forecasts),
-        Array2::from_shape_vec(shape, truth),
-    ) else {
-        return Err(incomparable(
-            model,
-            "it answers with another number of values than it declares",
-        ));
-    };
+    let came = Array2::from_shape_fn(shape, |(row, step)| cuts[row][window + step]);
+    let said = Array2::from_shape_fn(shape, |(row, step)| said[row * horizon + step]);
     Ok(Evaluated {
-        evaluation: Evaluation::of(forecasts.view(), &Target::Steps(truth)),
-        classes: Vec::new(),
         rows: cuts.len(),
+        judged: vec![Judged {
+            target: table.columns()[column].clone(),
+            evaluation: Evaluation::of(said.view(), &Target::Steps(came)),
+            classes: Vec::new(),
+            note: None,
+        }],
     })
-}
-
-/// The names of the classes; their numbers where nobody named them.
-fn class_names(model: &OfflineModel, count: usize) -> Vec<String> {
-    let named = model.schema.classes();
-    if named.len() == count {
-        return named.to_vec();
-    }
-    (0..count).map(|class| class.to_string()).collect()
-}
-
-fn labels(table: &Table, column: usize, classes: &[String]) -> Result<Target, OfflineError> {
-    let label = |row| {
-        let name = table.text(row, column)?;
-        classes
-            .iter()
-            .position(|class| *class == name)
-            .ok_or_else(|| OfflineError::Row {
-                place: table.place(row),
-                problem: format!(
-                    "column {} is {name:?}, and the model knows the classes {}",
-                    table.columns()[column],
-                    classes.join(", ")
-                ),
-            })
-    };
-    Ok(Target::Classes {
-        names: classes.to_vec(),
-        labels: (0..table.rows()).map(label).collect::<Result<_, _>>()?,
-    })
-}
-
-fn numbers(table: &Table, column: usize) -> Result<Target, OfflineError> {
-    let values: Result<Array1<f64>, _> = (0..table.rows()).map(|row| table.number(row, column)).collect();
-    Ok(Target::Numbers(values?))
-}
-
-fn incomparable(model: &OfflineModel, reason: &str) -> OfflineError {
-    OfflineError::NotComparable {
-        model: model.name.clone(),
-        reason: reason.to_owned(),
-    }
 }

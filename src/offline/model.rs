@@ -10,6 +10,7 @@ use crate::model::artifact::Metadata;
 use crate::model::engine_choice::EngineChoice;
 use crate::model::repository::{Contents, scan};
 use crate::model::schema::Schema;
+use crate::model::signature::TensorSpec;
 use crate::model::tensor::Tensor;
 use crate::training::dataset::Place;
 use crate::worker::served::{LoadError, Understood};
@@ -58,6 +59,29 @@ impl OfflineModel {
             schema: understood.schema,
             metadata: understood.metadata,
         })
+    }
+
+    /// The column that it was trained to predict, where `model.toml` says so.
+    pub(super) fn trained_on(&self) -> Vec<String> {
+        let source = self.metadata.source.iter();
+        source.map(|source| source.target.clone()).collect()
+    }
+
+    /// Its outputs with their types and shapes, for people.
+    pub(super) fn outputs(&self) -> Vec<String> {
+        let described = |output: &TensorSpec| {
+            let shape = output.written_shape();
+            format!("{} ({} {shape:?})", output.name, output.datatype)
+        };
+        self.schema.signature.outputs.iter().map(described).collect()
+    }
+
+    /// The names of its classes; none where neither the graph nor `model.toml` says.
+    pub(super) fn class_names(&self) -> &[String] {
+        match self.schema.classes() {
+            [] => &self.metadata.classes,
+            named => named,
+        }
     }
 
     /// Checks and runs these rows, of which the nth stands at the nth place; one row of each output for each.

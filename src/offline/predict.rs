@@ -1,53 +1,95 @@
-//! Predictions for every row of a file, in order, as CSV.
+//! Predictions for every row of a file, in order, as CSV; for a series, forecasts.
 
 use std::io::Write;
 
 use super::answers::Answers;
+use super::forecast::{Series, is_series};
 use super::model::ROWS_AT_ONCE;
 use super::rows::Rows;
+use super::series::Windows;
+use super::sheet::{Sheet, own, written};
 use super::{OfflineError, OfflineModel};
-use crate::training::dataset::{Cell, Table};
+use crate::training::dataset::Table;
 
-/// Writes a CSV line for each row of `table` to `output`, whose name is `file`: the row's own columns where `keep` says so,
-/// then the prediction and, for classes, the probability of each. `progress` is told how many rows are done.
+/// What is to be written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// The column that a model of texts or pictures takes, or that holds the series of a forecast.
+    pub column: Option<&'a str>,
+    /// The row's own columns before what is predicted.
+    pub keep: bool,
+    /// Of a series, the forecast from each row on instead of that after its end.
+    pub rolling: bool,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Predicted {
+    /// Rows at the start of a series at which no window ends, so that there is no forecast.
+    pub without_window: usize,
+}
+
+/// Writes a CSV line for each row of `table` to `output`, whose name is `file`: the prediction and, for classes, the probability
+/// of each. Of a model that forecasts, the table may hold the series instead of windows: then there is a line for each step
+/// after its end, or for each row. `progress` is told how many rows are done.
 pub fn predict(
     model: &mut OfflineModel,
     table: &Table,
-    column: Option<&str>,
-    keep: bool,
-    (output, file): (&mut dyn Write, &str),
+    wanted: &Wanted<'_>,
+    output: (&mut dyn Write, &str),
     progress: &mut dyn FnMut(usize),
-) -> Result<(), OfflineError> {
-    let target = model.metadata.source.as_ref().map(|source| source.target.clone());
-    let rows = Rows::of(model, table, target.as_deref(), column)?;
-    let mut writer = csv::Writer::from_writer(output);
-    let write_error = |error: csv::Error| OfflineError::Write {
-        file: file.to_owned(),
-        source: error.into(),
+) -> Result<Predicted, OfflineError> {
+    let mut sheet = Sheet::new(output);
+    let predicted = match Windows::of(model) {
+        Ok(Some(windows)) if is_series(model, &windows, table, wanted) => {
+            let series = Series::of(model, &windows, table, wanted)?;
+            if wanted.rolling {
+                series.rolling(model, wanted.keep, &mut sheet, progress)?
+            } else {
+                series.after_the_end(model, &mut sheet)?
+            }
+        }
+        Err(error) if wanted.rolling => return Err(error),
+        Ok(None) if wanted.rolling => {
+            return Err(OfflineError::RollingWithoutSeries {
+                model: model.name.clone(),
+                task: model.schema.task(),
+            });
+        }
+        _ => rows(model, table, wanted, &mut sheet, progress)?,
     };
+    sheet.finish()?;
+    Ok(predicted)
+}
+
+fn rows(
+    model: &mut OfflineModel,
+    table: &Table,
+    wanted: &Wanted<'_>,
+    sheet: &mut Sheet<'_, '_>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Predicted, OfflineError> {
+    let rows = Rows::of(model, table, &model.trained_on(), wanted.column)?;
     for start in (0..table.rows()).step_by(ROWS_AT_ONCE) {
         let chunk = start..table.rows().min(start + ROWS_AT_ONCE);
         let answers = Answers::to(model, table, &rows, chunk.clone())?;
         if start == 0 {
-            let mut header = if keep {
+            let mut header = if wanted.keep {
                 table.columns().to_vec()
             } else {
                 Vec::new()
             };
             header.extend(names(model, &answers));
-            writer.write_record(&header).map_err(write_error)?;
+            sheet.line(&header)?;
         }
         for (offset, row) in chunk.clone().enumerate() {
-            let mut record = if keep { own(table, row) } else { Vec::new() };
-            record.extend(values(&answers, offset));
-            writer.write_record(&record).map_err(write_error)?;
+            let mut line = if wanted.keep { own(table, row) } else { Vec::new() };
+            line.extend(values(&answers, offset));
+            sheet.line(&line)?;
         }
         progress(chunk.end);
     }
-    writer.flush().map_err(|source| OfflineError::Write {
-        file: file.to_owned(),
-        source,
-    })
+    Ok(Predicted::default())
 }
 
 /// The names of the columns that predictions fill.
@@ -71,8 +113,6 @@ fn names(model: &OfflineModel, answers: &Answers) -> Vec<String> {
 }
 
 fn values(answers: &Answers, row: usize) -> Vec<String> {
-    // Models compute in 32 bits; more digits would only be noise.
-    let written = |number: &f64| (*number as f32).to_string();
     match answers {
         Answers::Classes {
             labels,
@@ -80,19 +120,10 @@ fn values(answers: &Answers, row: usize) -> Vec<String> {
         } => {
             let probabilities = probabilities.row(row);
             std::iter::once(labels[row].clone())
-                .chain(probabilities.iter().map(written))
+                .chain(probabilities.iter().copied().map(written))
                 .collect()
         }
-        Answers::Numbers(numbers) => numbers.row(row).iter().map(written).collect(),
+        Answers::Numbers(numbers) => numbers.row(row).iter().copied().map(written).collect(),
         Answers::Texts(rows) => rows[row].clone(),
     }
-}
-
-fn own(table: &Table, row: usize) -> Vec<String> {
-    let text = |column| match table.cell(row, column) {
-        Cell::Missing => String::new(),
-        Cell::Text(text) => text.to_owned(),
-        Cell::Number(number) => number.to_string(),
-    };
-    (0..table.columns().len()).map(text).collect()
 }

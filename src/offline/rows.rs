@@ -1,11 +1,13 @@
 //! From the rows of a table to the rows of a request.
 
+use std::ops::Range;
+
 use super::{OfflineError, OfflineModel};
 use crate::api::datum::Datum;
 use crate::model::schema::Layout;
 use crate::model::signature::TensorSpec;
-use crate::model::tensor::Datatype;
-use crate::training::dataset::{Cell, DatasetError, Table};
+use crate::model::tensor::{Datatype, Tensor};
+use crate::training::dataset::{Cell, DatasetError, Place, Table};
 
 /// Which columns of a table make a row, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,15 +30,19 @@ enum Form {
 }
 
 impl Rows {
-    /// Finds the columns that the model takes: by their names where it names its features, else all but `target`, in their
+    /// Finds the columns that the model takes: by their names where it names its features, else all but `targets`, in their
     /// order. `column` is the one column that a model of texts or pictures takes.
     pub(super) fn of(
         model: &OfflineModel,
         table: &Table,
-        target: Option<&str>,
+        targets: &[String],
         column: Option<&str>,
     ) -> Result<Self, OfflineError> {
-        let find = Find { model, table, target };
+        let find = Find {
+            model,
+            table,
+            targets,
+        };
         let inputs = &model.schema.signature.inputs;
         let takes_missing = model.schema.missing_values;
         if model.schema.text.is_some() {
@@ -69,8 +75,20 @@ impl Rows {
         }
     }
 
+    /// What the model puts out for these rows of a table.
+    pub(super) fn run(
+        &self,
+        model: &mut OfflineModel,
+        table: &Table,
+        chunk: Range<usize>,
+    ) -> Result<Vec<Tensor>, OfflineError> {
+        let data: Result<Vec<Datum<'_>>, _> = chunk.clone().map(|row| self.row(table, row)).collect();
+        let places: Vec<Place> = chunk.map(|row| table.place(row)).collect();
+        model.run(&data?, &places)
+    }
+
     /// One row of the table as a row of a request.
-    pub(super) fn row<'t>(&self, table: &'t Table, row: usize) -> Result<Datum<'t>, DatasetError> {
+    fn row<'t>(&self, table: &'t Table, row: usize) -> Result<Datum<'t>, DatasetError> {
         let mut values = Vec::with_capacity(self.columns.len());
         for &(column, is_text) in &self.columns {
             values.push(self.datum(table, row, column, is_text)?);
@@ -105,7 +123,7 @@ impl Rows {
 struct Find<'a> {
     model: &'a OfflineModel,
     table: &'a Table,
-    target: Option<&'a str>,
+    targets: &'a [String],
 }
 
 impl Find<'_> {
@@ -121,7 +139,7 @@ impl Find<'_> {
         })
     }
 
-    /// All columns but the target, if they are as many as the model takes.
+    /// All columns but the targets, if they are as many as the model takes.
     fn all(&self, expected: usize) -> Result<Vec<usize>, OfflineError> {
         let others = self.others();
         if others.len() == expected {
@@ -176,7 +194,7 @@ impl Find<'_> {
 
     fn others(&self) -> Vec<usize> {
         let columns = self.table.columns().iter().enumerate();
-        let others = columns.filter(|(_, name)| Some(name.as_str()) != self.target);
+        let others = columns.filter(|(_, name)| !self.targets.contains(name));
         others.map(|(place, _)| place).collect()
     }
 
@@ -195,7 +213,7 @@ fn is_text(input: &TensorSpec) -> bool {
 }
 
 /// Values in row-major order as lists within lists.
-fn nest<'a>(values: Vec<Datum<'a>>, sizes: &[usize]) -> Datum<'a> {
+pub(super) fn nest<'a>(values: Vec<Datum<'a>>, sizes: &[usize]) -> Datum<'a> {
     let [_, inner @ ..] = sizes else {
         return values.into_iter().next().unwrap_or(Datum::Null);
     };

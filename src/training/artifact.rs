@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::TrainingError;
+use super::leftovers::{self, Scratch};
 use crate::model::artifact::{GRAPH_FILE, METADATA_FILE, Metadata};
 use crate::model::name::parse_version;
 
@@ -39,19 +40,27 @@ impl Destination {
     /// Begins a version: a folder beside its place, which [`Draft::publish`] puts there.
     pub fn draft(&self, version: u64) -> Result<Draft, TrainingError> {
         // A reader takes folders with a number for a name; these are none.
-        let scratch = |purpose| {
-            self.model_folder()
-                .join(format!(".{version}.{purpose}.{}", std::process::id()))
+        let run = Scratch {
+            version,
+            process: std::process::id(),
         };
-        let draft = Draft {
-            new: scratch("new"),
-            old: scratch("old"),
-            folder: self.version_folder(version),
+        let model_folder = self.model_folder();
+        let new = run.new_folder(&model_folder);
+        let folder = self.version_folder(version);
+        fs::create_dir_all(&new).map_err(|error| write_error(&folder, error))?;
+        Ok(Draft {
+            _lock: leftovers::lock(&new),
+            new,
+            old: run.old_folder(&model_folder),
+            folder,
             destination: self.clone(),
             version,
-        };
-        fs::create_dir_all(&draft.new).map_err(|error| write_error(&draft.folder, error))?;
-        Ok(draft)
+        })
+    }
+
+    /// Removes what runs left in the model's folder that were killed.
+    pub fn remove_leftovers(&self) {
+        leftovers::remove(&self.model_folder());
     }
 
     fn highest_version(&self) -> Result<u64, TrainingError> {
@@ -84,6 +93,8 @@ pub struct Draft {
     folder: PathBuf,
     destination: Destination,
     version: u64,
+    /// Says that this run lives, for as long as it does.
+    _lock: Option<File>,
 }
 
 impl Draft {

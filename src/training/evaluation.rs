@@ -42,6 +42,37 @@ pub enum Evaluation {
     },
 }
 
+/// How well one class is told from the others. A share of nothing is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassFigures {
+    /// Its name.
+    pub class: String,
+    /// Rows that are of it.
+    pub rows: u32,
+    /// The share of the rows taken for it that are of it.
+    pub precision: Option<f64>,
+    /// The share of its rows that were found.
+    pub recall: Option<f64>,
+    /// The harmonic mean of both.
+    pub f1: Option<f64>,
+}
+
+impl ClassFigures {
+    fn of(name: &str, class: usize, confusion: &[Vec<u32>]) -> Self {
+        let share = |part: u32, whole: u32| (whole > 0).then(|| f64::from(part) / f64::from(whole));
+        let rows: u32 = confusion[class].iter().sum();
+        let taken: u32 = confusion.iter().map(|row| row[class]).sum();
+        let hits = confusion[class][class];
+        Self {
+            class: name.to_owned(),
+            rows,
+            precision: share(hits, taken),
+            recall: share(hits, rows),
+            f1: share(2 * hits, rows + taken),
+        }
+    }
+}
+
 impl Evaluation {
     /// Compares `predictions` (n × 1, or n × C probabilities) with `target` (n values, n > 0).
     #[must_use]
@@ -51,6 +82,39 @@ impl Evaluation {
             Target::Steps(values) => forecast(predictions, values.view()),
             Target::Classes { labels, .. } => classification(predictions, labels),
         }
+    }
+
+    /// Compares the class that each row was taken for with its true one, by their places among `class_count` classes; n > 0. With
+    /// `probabilities` (n × C) there are the figures that need them as well.
+    #[must_use]
+    pub fn of_classes(
+        predicted: &[usize],
+        labels: &[usize],
+        class_count: usize,
+        probabilities: Option<ArrayView2<'_, f64>>,
+    ) -> Self {
+        let mut confusion = Array2::<u32>::zeros((class_count, class_count));
+        for (&predicted, &label) in predicted.iter().zip(labels) {
+            confusion[[label, predicted]] += 1;
+        }
+        Self::Classification {
+            accuracy: f64::from(confusion.diag().sum()) / labels.len() as f64,
+            log_loss: probabilities.map(|probabilities| log_loss(probabilities, labels)),
+            roc_auc: probabilities.and_then(|probabilities| roc_auc(probabilities, labels)),
+            confusion: confusion.outer_iter().map(|row| row.to_vec()).collect(),
+        }
+    }
+
+    /// The figures of each class, in the order of `names`; none where there are no classes.
+    #[must_use]
+    pub fn by_class(&self, names: &[String]) -> Vec<ClassFigures> {
+        let Self::Classification { confusion, .. } = self else {
+            return Vec::new();
+        };
+        let names = names.iter().enumerate();
+        names
+            .map(|(class, name)| ClassFigures::of(name, class, confusion))
+            .collect()
     }
 
     /// The same for a model that only decides: its answers are 1 for one class and 0 for the others, and no probabilities.
@@ -116,21 +180,15 @@ fn forecast(predictions: ArrayView2<'_, f64>, truth: ArrayView2<'_, f64>) -> Eva
 }
 
 fn classification(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> Evaluation {
-    let class_count = probabilities.ncols();
-    let rows = labels.len() as f64;
-    let mut confusion = Array2::<u32>::zeros((class_count, class_count));
-    let mut loss = 0.0;
-    for (row, &label) in probabilities.outer_iter().zip(labels) {
-        confusion[[label, likeliest(row)]] += 1;
-        // A probability that underflowed to 0 must not make the mean infinite.
-        loss -= row[label].max(f64::EPSILON).ln();
-    }
-    Evaluation::Classification {
-        accuracy: f64::from(confusion.diag().sum()) / rows,
-        log_loss: Some(loss / rows),
-        roc_auc: roc_auc(probabilities, labels),
-        confusion: confusion.outer_iter().map(|row| row.to_vec()).collect(),
-    }
+    let predicted: Vec<usize> = probabilities.outer_iter().map(likeliest).collect();
+    Evaluation::of_classes(&predicted, labels, probabilities.ncols(), Some(probabilities))
+}
+
+fn log_loss(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> f64 {
+    let rows = probabilities.outer_iter().zip(labels);
+    // A probability that underflowed to 0 must not make the mean infinite.
+    let loss: f64 = rows.map(|(row, &label)| -row[label].max(f64::EPSILON).ln()).sum();
+    loss / labels.len() as f64
 }
 
 fn roc_auc(probabilities: ArrayView2<'_, f64>, labels: &[usize]) -> Option<f64> {
@@ -232,6 +290,36 @@ mod tests {
         assert_eq!(roc_auc, Some(2.0 / 3.0));
         let hand = -(0.5_f64.ln() + 0.75_f64.ln() + 0.25_f64.ln() + 0.75_f64.ln()) / 4.0;
         assert!((log_loss.unwrap() - hand).abs() < 1e-12, "{log_loss:?}");
+    }
+
+    #[test]
+    fn figures_by_class_are_those_of_a_hand_calculation() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let evaluation = Evaluation::of_classes(&[0, 0, 1, 0], &[0, 0, 1, 1], 3, None);
+        let figures = |class, rows, precision, recall, f1| ClassFigures {
+            class: str::to_owned(class),
+            rows,
+            precision,
+            recall,
+            f1,
+        };
+        let expected = [
+            figures("a", 2, Some(2.0 / 3.0), Some(1.0), Some(0.8)),
+            figures("b", 2, Some(1.0), Some(0.5), Some(2.0 / 3.0)),
+            // No row is of it, and none was taken for it.
+            figures("c", 0, None, None, None),
+        ];
+        assert_eq!(evaluation.by_class(&names), expected);
+        let Evaluation::Classification {
+            accuracy,
+            log_loss,
+            roc_auc,
+            ..
+        } = evaluation
+        else {
+            panic!("classes")
+        };
+        assert_eq!((accuracy, log_loss, roc_auc), (0.75, None, None));
     }
 
     #[test]

@@ -23,7 +23,7 @@
 //! | [`lbfgs`] | the optimiser of the likelihood |
 //! | [`fitted`], [`feed_forward`] | a model of encoded columns; a stack of dense layers |
 //! | [`score`], [`evaluation`] | what the written file predicts; R², RMSE, accuracy, log-loss, ROC AUC, confusion matrix |
-//! | [`onnx`], [`artifact`] | the graph as ONNX; a version's folder, written whole or not at all |
+//! | [`onnx`], [`artifact`], `leftovers` | the graph as ONNX; a version's folder, written whole or not at all; what killed runs left |
 //! | [`report`], `card` | exact parameters and figures as JSON; what people should know, with pictures |
 
 pub mod algorithm;
@@ -38,6 +38,7 @@ pub mod evaluation;
 pub mod feed_forward;
 pub mod fitted;
 pub mod lbfgs;
+mod leftovers;
 pub mod linear_regression;
 pub mod logistic_regression;
 pub mod network;

@@ -156,6 +156,7 @@ pub fn run(
 ) -> Result<Outcome, TrainingError> {
     request.check()?;
     let first = request.candidates.first().ok_or(TrainingError::NoCandidate)?;
+    request.destination.remove_leftovers();
     let version = request.destination.choose_version()?;
     let mut roles = request.roles.clone();
     first.complete_roles(&mut roles);

@@ -1,33 +1,11 @@
 //! `millrace evaluate` and `millrace predict`: whole files through a model.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::process::run;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn said(output: &Output) -> String {
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, code: i32) -> String {
-    assert_eq!(output.status.code(), Some(code));
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn data(name: &str) -> String {
-    format!("{ROOT}/data/{name}")
-}
+use crate::support::process::{data, refused, run, said, shipped_models};
 
 /// Trains on iris and gives the repository and what the report says.
 async fn trained(folder: &Path) -> (String, Value) {
@@ -101,7 +79,7 @@ async fn evaluating_the_rows_held_out_gives_the_figures_of_the_training_run() {
 async fn every_row_is_predicted_in_order() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("predictions.csv");
-    let models = format!("{ROOT}/models");
+    let models = shipped_models();
     let (iris, place) = (data("iris.csv"), file.to_str().unwrap());
     let arguments = [
         "predict",
@@ -144,7 +122,7 @@ async fn every_row_is_predicted_in_order() {
 #[tokio::test]
 async fn a_bad_row_is_named_and_no_half_file_is_left() {
     let folder = TempDir::new().unwrap();
-    let models = format!("{ROOT}/models");
+    let models = shipped_models();
     let (input, output) = (folder.path().join("rows.csv"), folder.path().join("out.csv"));
     let header = "sepal_length,sepal_width,petal_length,petal_width";
     for (rows, expected) in [
@@ -183,7 +161,7 @@ async fn a_bad_row_is_named_and_no_half_file_is_left() {
 
 #[tokio::test]
 async fn what_is_not_there_is_told_with_what_is() {
-    let models = format!("{ROOT}/models");
+    let models = shipped_models();
     let iris = data("iris.csv");
     let digits = data("digits.csv");
     for (model, data, code, expected) in [

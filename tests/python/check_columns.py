@@ -23,29 +23,16 @@ from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_fscore_support
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from checks import check, check_close, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 PENGUINS = ROOT / "data" / "penguins.csv"
 NUMBERS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 CATEGORIES = ["island", "sex"]
-
-passed, failed = [], []
-
-
-def check(what, holds, found):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
-
-
-def check_close(what, ours, theirs, tolerance):
-    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    if ours.shape != theirs.shape:
-        check(what, False, f"shapes {ours.shape} and {theirs.shape}")
-        return
-    difference = np.abs(ours - theirs).max()
-    check(what, difference <= tolerance, f"largest difference {difference:.1e} (at most {tolerance:.0e})")
 
 
 class Runner:
@@ -186,6 +173,9 @@ def check_evaluate(runner):
     loss = -np.log(ours[np.arange(len(truth)), truth]).mean()
     check("evaluate: accuracy", abs(figures["accuracy"] - accuracy) < 1e-9, figures["accuracy"])
     check("evaluate: log-loss", abs(figures["log_loss"] - loss) < 1e-5, figures["log_loss"])
+    by_class = [[row["precision"], row["recall"], row["f1"], row["rows"]] for row in figures["by_class"]]
+    expected = precision_recall_fscore_support(truth, ours.argmax(axis=1))
+    check_close("evaluate: precision, recall, F1 and rows by class", by_class, np.transpose(expected), 1e-9)
 
 
 def main():
@@ -199,8 +189,7 @@ def main():
                 part(runner)
             except Exception as error:  # the others still run
                 check(part.__name__, False, error)
-    print(f"{len(passed)} passed, {len(failed)} failed")
-    sys.exit(1 if failed else 0)
+    sys.exit(verdict())
 
 
 if __name__ == "__main__":

@@ -24,18 +24,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from checks import check, verdict
 from serving import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "data" / "digits.csv"
 OPTIONS = ["--channels", "8,16", "--hidden", "32", "--epochs", "20", "--learning-rate", "0.003", "--dropout", "0.1", "--shift", "1"]
-
-passed, failed = [], []
-
-
-def check(what, holds, found):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
 
 
 def digits():
@@ -133,8 +127,7 @@ def main():
             for name, report, version, pixels, truth, declared in cases:
                 check_image(name, version, declared)
                 check_model(name, report, version, pixels, truth, worker)
-    print(f"{len(passed)} checks passed, {len(failed)} failed")
-    return 1 if failed else 0
+    return verdict()
 
 
 if __name__ == "__main__":

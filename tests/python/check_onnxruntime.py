@@ -20,14 +20,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import v2
+from checks import check, verdict
 from serving import Worker, write_model
-
-passed, failed = [], []
-
-
-def check(what, holds, found):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
 
 
 def library():
@@ -253,8 +247,7 @@ def main():
         check_auto(millrace, repository)
         check_cost(millrace, repository)
         check_refusals(millrace, repository)
-    print(f"{len(passed)} passed, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}")
-    return 1 if failed else 0
+    return verdict()
 
 
 def check_answers_of_instances(worker, repository):

@@ -23,11 +23,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from checks import check, verdict
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "sunspots.csv"
 COMMITTED = ROOT / "models" / "sunspots" / "1"
-
-passed, failed = [], []
 
 TRANSFORMS = {
     "none": (lambda x: x, lambda z: z),
@@ -39,11 +39,6 @@ BASELINE_OF = {
     "sqrt": "linear autoregression of square roots",
     "log": "linear autoregression of logarithms",
 }
-
-
-def check(what, holds, found):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
 
 
 def check_relative(what, ours, theirs, tolerance):
@@ -229,8 +224,7 @@ def main():
                 compare_with_torch(report)
         else:
             print("!!!! NOT CHECKED: there is no models/sunspots/1")
-    print(f"{len(passed)} checks passed, {len(failed)} failed")
-    return 1 if failed else 0
+    return verdict()
 
 
 if __name__ == "__main__":

@@ -25,16 +25,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from tokenizers import Tokenizer
 
+from checks import check, verdict
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 BASELINE = "accuracy_logistic_regression_on_character_n_grams"
-
-passed, failed = [], []
-
-
-def check(what, holds, found):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
 
 
 def train(binary, folder, model, training, source):
@@ -235,8 +230,7 @@ def main():
         check_baseline(metadata, texts, classes, train_rows, test)
         if arguments.torch:
             fit_with_torch(folder, metadata, texts, classes, train_rows, test)
-    print(f"{len(passed)} passed, {len(failed)} failed")
-    return 1 if failed else 0
+    return verdict()
 
 
 if __name__ == "__main__":

@@ -26,39 +26,13 @@ from sklearn import metrics
 from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
 from sklearn.svm import SVC, SVR
 
+from checks import check, check_close, check_relative, verdict
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 MODELS = ROOT / "models"
 
 warnings.filterwarnings("ignore", message="The `probability` parameter was deprecated")  # libsvm's is what ours is held against
-passed, failed = [], []
-
-
-def check(what, holds, found):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
-
-
-def check_close(what, ours, theirs, tolerance):
-    """The largest absolute difference."""
-    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    if ours.shape != theirs.shape:
-        check(what, False, f"shapes {ours.shape} and {theirs.shape}")
-        return
-    difference = np.abs(ours - theirs).max()
-    check(what, difference <= tolerance, f"largest difference {difference:.2e} (at most {tolerance:.0e})")
-
-
-def check_relative(what, ours, theirs, tolerance=1e-5, floor=1e-6):
-    """The largest difference relative to the value; values near 0 may differ by `floor`."""
-    ours, theirs = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    if ours.shape != theirs.shape:
-        check(what, False, f"shapes {ours.shape} and {theirs.shape}")
-        return
-    allowed = np.maximum(tolerance * np.abs(theirs), floor)
-    difference = np.abs(ours - theirs)
-    worst = np.divide(difference, allowed, out=np.where(difference > 0, np.inf, 0), where=allowed > 0).max()
-    check(what, worst <= 1, f"{worst:.3f} of the allowed difference (relative {tolerance:.0e}, or {floor:.0e})")
 
 
 @dataclass
@@ -492,8 +466,7 @@ def main():
         attempt(check_served, arguments.url)
     else:
         print("!!!! NOT CHECKED: answers over HTTP. Give --url of a running millrace to check them.")
-    print(f"{len(passed)} checks passed, {len(failed)} failed")
-    return 1 if failed else 0
+    return verdict()
 
 
 if __name__ == "__main__":

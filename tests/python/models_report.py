@@ -12,7 +12,6 @@ says of every model, against the committed files; it writes nothing.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -65,9 +64,7 @@ class Model:
         command = [binary, "train", self.algorithm]
         for name, value in options.items():
             command += [f"--{name}"] if value is None else [f"--{name}", value]
-        environment = {"RAYON_NUM_THREADS": "1"} if self.algorithm in BY_TORCH else {}
-        finished = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True,
-                                  env={**os.environ, **environment})
+        finished = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True)
         if finished.returncode != 0:
             raise RuntimeError(f"{self.name}: {finished.stderr}")
         return Path(folder) / self.name / "1", json.loads(report.read_text())

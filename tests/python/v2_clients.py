@@ -31,15 +31,10 @@ from kserve.protocol.infer_type import RequestedOutput
 from openapi_spec_validator import validate as validate_document
 from tritonclient.utils import InferenceServerException
 
+from checks import check, verdict
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], dtype=np.float32)
-
-passed, failed = [], []
-
-
-def check(what, holds, found="as expected"):
-    (passed if holds else failed).append(what)
-    print(f"{'ok  ' if holds else 'FAIL'} {what}: {found}", flush=True)
 
 
 def attempt(what, part, *arguments):
@@ -340,8 +335,7 @@ def main():
         with serving(arguments.millrace, models, config) as (gateway, worker):
             attempt("worker", check_server, "worker", worker, 0)
             attempt("gateway", check_server, "gateway", gateway, 2)
-    print(f"{len(passed)} checks passed, {len(failed)} failed")
-    return 1 if failed else 0
+    return verdict()
 
 
 if __name__ == "__main__":

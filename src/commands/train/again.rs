@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Options that say where something goes, and nothing of the model; those in the first list take a value.
-const LEFT_OUT: [&str; 3] = ["--repository", "--report", "--as-version"];
+const LEFT_OUT: [&str; 4] = ["--repository", "--report", "--as-version", "--threads"];
 const LEFT_OUT_ALONE: &str = "--force";
 
 /// `line`, the program's name included, as it can be given on another machine: without where the model went, and with the file
@@ -81,6 +81,8 @@ mod tests {
             "/tmp/x",
             "--force",
             "--as-version=3",
+            "--threads",
+            "2",
             "--report",
             "r.json",
             "--model",

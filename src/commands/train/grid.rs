@@ -22,7 +22,7 @@ pub(super) fn candidates(line: &[OsString], grid: &[String]) -> Result<Vec<Train
             return Err(wrong(entry, "it has no `=`"));
         };
         let option = option.trim_start_matches("--");
-        if is_of_data(option) {
+        if is_of_data(option) || option == THREADS {
             return Err(wrong(entry, "the option is not one of the algorithm"));
         }
         let values: Vec<&str> = values.split(',').collect();
@@ -43,6 +43,9 @@ pub(super) fn candidates(line: &[OsString], grid: &[String]) -> Result<Vec<Train
         .map(|combination| read(line, combination))
         .collect()
 }
+
+/// An option of nets that says nothing of the fit.
+const THREADS: &str = "threads";
 
 /// Stands for the comma within a value that is a list, as in `hidden=64,128/64`.
 const SEPARATOR: char = '/';
@@ -126,6 +129,7 @@ mod tests {
         for (grid, expected) in [
             ("l2", "has no `=`"),
             ("seed=1,2", "not one of the algorithm"),
+            ("threads=1,2", "not one of the algorithm"),
             ("l2=x", "invalid value 'x'"),
             ("nothing=1", "unexpected argument '--nothing'"),
         ] {

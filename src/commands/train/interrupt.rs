@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::progress::say;
-use crate::commands::Failure;
+use crate::commands::{Failure, say};
 use crate::http::signal::Termination;
 
 /// A flag that is set by Ctrl-C or SIGTERM.

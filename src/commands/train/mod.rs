@@ -6,6 +6,7 @@ mod grid;
 mod interrupt;
 mod progress;
 mod summary;
+mod threads;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -29,6 +30,13 @@ use crate::training::{Request, TrainingError, run as fit_and_write};
 const DEFAULT_FOLDS: usize = 5;
 
 pub(super) fn run(arguments: &TrainArgs) -> Result<(), Failure> {
+    match arguments.algorithm.schedule() {
+        Some(schedule) => threads::with(schedule.threads, || train(arguments)),
+        None => train(arguments),
+    }
+}
+
+fn train(arguments: &TrainArgs) -> Result<(), Failure> {
     let (data, only) = algorithm(&arguments.algorithm);
     let mut request = request(data)?;
     let line: Vec<OsString> = std::env::args_os().collect();

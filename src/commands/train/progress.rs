@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::commands::say;
 use crate::training::Progress;
 use crate::training::network::Epoch;
 
@@ -77,12 +78,4 @@ fn bar(epochs: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("epoch {pos}/{len} {bar:30} {msg}, at most {eta} left")
         .expect("the template is well formed");
     ProgressBar::new(epochs as u64).with_style(style)
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "progress is for whoever watches, and not part of the output"
-)]
-pub(super) fn say(line: &str) {
-    eprintln!("{line}");
 }

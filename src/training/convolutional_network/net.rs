@@ -1,10 +1,10 @@
 //! The net while it learns.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 
 use super::super::algorithm::Context;
 use super::super::dataset::ImageShape;
-use super::super::network::{Net, he_uniform, zeros};
+use super::super::network::{Dropout, Net, he_uniform, zeros};
 use super::super::neural_network::Perceptron;
 use super::super::random::Generator;
 use super::ConvolutionalNetwork;
@@ -98,46 +98,8 @@ impl Net for ImageNet {
             0 => inputs[0].clone(),
             most => shifted(&inputs[0], self.shape, most, context.generator)?,
         };
-        let features = dropped(&self.features(&rows)?, self.dropout, context.generator)?;
+        let features = self.features(&rows)?;
+        let features = Dropout::new(self.dropout, Some(&mut *context)).units(&features)?;
         self.dense.forward(&[features], Some(context))
-    }
-}
-
-/// Each value is 0 with this probability, and the others grow so that the expected sum stays (Srivastava et al. 2014,
-/// <https://jmlr.org/papers/v15/srivastava14a.html>).
-fn dropped(values: &Tensor, probability: f64, generator: &mut Generator) -> Result<Tensor> {
-    if probability == 0.0 {
-        return Ok(values.clone());
-    }
-    let kept = (1.0 / (1.0 - probability)) as f32;
-    let is_kept = |generator: &mut Generator| generator.uniform(0.5) + 0.5 >= probability;
-    let mask: Vec<f32> = (0..values.elem_count())
-        .map(|_| if is_kept(generator) { kept } else { 0.0 })
-        .collect();
-    values.mul(&Tensor::from_vec(mask, values.shape(), &Device::Cpu)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::random;
-    use super::*;
-
-    #[test]
-    fn dropout_keeps_the_share_and_the_sum() {
-        let values = Tensor::ones((100, 200), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let mut generator = Generator::new(1);
-        let dropped = dropped(&values, 0.25, &mut generator).unwrap();
-        let dropped = dropped.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let zeros = dropped.iter().filter(|&&value| value == 0.0).count();
-        assert!((4_800..5_200).contains(&zeros), "{zeros} of 20000");
-        assert!(dropped.iter().all(|&value| value == 0.0 || value == 4.0 / 3.0));
-    }
-
-    #[test]
-    fn without_dropout_nothing_is_drawn() {
-        let values = random(&[3, 4], 8);
-        let (mut one, mut other) = (Generator::new(1), Generator::new(1));
-        dropped(&values, 0.0, &mut one).unwrap();
-        assert_eq!(one.uniform(1.0), other.uniform(1.0));
     }
 }

@@ -18,7 +18,7 @@ pub use self::columns::{ColumnKind, Missing, Roles};
 pub use self::error::{DatasetError, few};
 pub use self::image_shape::ImageShape;
 pub use self::table::{Cell, Place, Table};
-pub use self::target::{Target, TargetKind};
+pub use self::target::{Target, TargetKind, sort_class_names};
 
 /// The fewest rows: below this a split has no meaning.
 pub const MIN_ROWS: usize = 5;

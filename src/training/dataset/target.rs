@@ -32,6 +32,15 @@ pub enum TargetKind {
     Classes,
 }
 
+/// Puts names of classes into their order: that of the numbers where all are numbers, else that of their letters.
+pub fn sort_class_names(names: &mut [&str]) {
+    names.sort_unstable();
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+        let number = |name: &str| name.parse::<f64>().unwrap_or(f64::NAN);
+        names.sort_by(|one, other| number(one).total_cmp(&number(other)));
+    }
+}
+
 impl Target {
     /// Reads the column `name`.
     pub(super) fn read(table: &Table, name: &str, kind: TargetKind) -> Result<Self, DatasetError> {
@@ -72,12 +81,7 @@ impl Target {
             });
         }
         let mut names: Vec<&str> = sizes.into_keys().collect();
-        if names.iter().all(|name| name.parse::<f64>().is_ok()) {
-            names.sort_by(|one, other| {
-                let number = |name: &str| name.parse::<f64>().unwrap_or(f64::NAN);
-                number(one).total_cmp(&number(other))
-            });
-        }
+        sort_class_names(&mut names);
         let places: BTreeMap<&str, usize> = names
             .iter()
             .enumerate()

@@ -1,6 +1,5 @@
 //! A classifier of texts: tokens learnt on the data, their embeddings, blocks of self-attention, softmax.
 
-mod dropout;
 mod graph;
 mod net;
 mod ngrams;

@@ -7,9 +7,8 @@ use candle_core::{D, Result, Tensor, Var};
 use candle_nn::ops::softmax;
 
 use super::super::algorithm::Context;
-use super::super::network::{Net, uniform, zeros};
+use super::super::network::{Dropout, Net, uniform, zeros};
 use super::super::random::Generator;
-use super::dropout::Dropout;
 use super::vocabulary::UNKNOWN_ID;
 
 /// Added to the score of a place without a token: its share of the attention is then exactly 0 in 32 bits. Finite, so that a

@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::wait::{in_time, until_some};
 
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
 /// A `millrace` process.
 pub(crate) struct Process {
     child: Child,
@@ -28,6 +30,34 @@ fn command(arguments: &[&str]) -> Command {
 pub(crate) async fn run(arguments: &[&str]) -> Output {
     let output = in_time("a command", command(arguments).output()).await;
     output.expect("the binary runs")
+}
+
+/// What a command that did what it was asked to wrote to standard output.
+pub(crate) fn said(output: &Output) -> String {
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a command that ended with this code wrote to standard error.
+pub(crate) fn refused(output: &Output, code: i32) -> String {
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    told
+}
+
+/// The path of a data file that comes with the project.
+pub(crate) fn data(name: &str) -> String {
+    format!("{ROOT}/data/{name}")
+}
+
+/// The path of the models that come with the project.
+pub(crate) fn shipped_models() -> String {
+    format!("{ROOT}/models")
 }
 
 /// Sends a signal, by its name, to some process.

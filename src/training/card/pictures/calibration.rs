@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::super::interval::wilson;
 use super::{LONGEST_NAME, Picture, Pictures, share};
 use crate::chart::{
-    Area, BLUE, DARK_GREY, DESCRIPTION_SIZE, Drawing, FONT, LABEL_SIZE, SKY, axis, draw, short, shortened,
+    Area, Axis, BLUE, DARK_GREY, Drawing, FONT, Frame, LABEL_SIZE, SKY, axes, axis, draw, shortened,
 };
 
 /// Bins of equal width.
@@ -83,23 +83,10 @@ pub(super) fn pictures(names: &[String], labels: &[usize], probabilities: ArrayV
 }
 
 fn draw_shares(area: &Area<'_>, bins: &[Bin]) -> Drawing {
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(26)
-        .y_label_area_size(78)
-        .build_cartesian_2d(-0.01..1.01, -0.01..1.01)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .y_desc("share that came true")
-        .x_labels(11)
-        .y_labels(6)
-        .x_label_formatter(&share)
-        .y_label_formatter(&share)
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let of_share = |name| Axis::new(name, -0.01..1.01).written(&share);
+    // What the numbers below are stands below the other chart.
+    let (x, y) = (of_share("").numbers(11), of_share("share that came true"));
+    let mut chart = axes(area, &Frame::default(), &x, &y)?;
     let ideal = [(0.0, 0.0), (1.0, 1.0)];
     chart.draw_series([PathElement::new(ideal, DARK_GREY.mix(0.5).stroke_width(2))])?;
     let filled = bins.iter().filter(|bin| bin.rows > 0);
@@ -120,24 +107,10 @@ fn draw_shares(area: &Area<'_>, bins: &[Bin]) -> Drawing {
 fn draw_counts(area: &Area<'_>, bins: &[Bin], what: &str) -> Drawing {
     let most = bins.iter().map(|bin| bin.rows).max().unwrap_or(0);
     let range = axis([0.0, f64::from(most)], 0.18);
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(78)
-        .build_cartesian_2d(-0.01..1.01, 0.0..range.end)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc(format!("probability {what}"))
-        .y_desc("rows")
-        .x_labels(11)
-        .y_labels(4)
-        .x_label_formatter(&share)
-        .y_label_formatter(&|count| short(*count))
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let name = format!("probability {what}");
+    let x = Axis::new(&name, -0.01..1.01).numbers(11).written(&share);
+    let y = Axis::new("rows", 0.0..range.end).numbers(4);
+    let mut chart = axes(area, &Frame::default(), &x, &y)?;
     let style = (FONT, LABEL_SIZE)
         .into_text_style(area)
         .pos(Pos::new(HPos::Center, VPos::Bottom));

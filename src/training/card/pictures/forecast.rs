@@ -7,8 +7,8 @@ use super::super::super::evaluation::Evaluation;
 use super::super::super::report::Report;
 use super::{LONGEST_NAME, Picture, Pictures};
 use crate::chart::{
-    Area, BLUE, DARK_GREY, DESCRIPTION_SIZE, Drawing, FONT, GREEN, GREY, LABEL_SIZE, PINK, SKY, VERMILION,
-    VIOLET, YELLOW, axis, draw, is_drawable, legend, short, shortened,
+    Area, Axis, BLUE, DARK_GREY, Drawing, Frame, GREEN, GREY, PINK, SKY, VERMILION, VIOLET, YELLOW, axes,
+    axis, draw, is_drawable, legend, shortened,
 };
 
 /// Windows that are drawn at most: the last ones.
@@ -130,24 +130,8 @@ fn draw_stretch(area: &Area<'_>, target: &str, lines: &Lines) -> Drawing {
     let all = || lines.truth.iter().chain(&lines.next).chain(&lines.last);
     let x = axis(all().map(|point| point.0), 0.01);
     let y = axis(all().map(|point| point.1), 0.06);
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(78)
-        .build_cartesian_2d(x, y)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc("step of the stretch that is shown")
-        .y_desc(target)
-        .x_labels(10)
-        .y_labels(6)
-        .x_label_formatter(&|value| short(*value))
-        .y_label_formatter(&|value| short(*value))
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let x = Axis::new("step of the stretch that is shown", x).numbers(10);
+    let mut chart = axes(area, &Frame::default(), &x, &Axis::new(target, y))?;
     let drawable = |line: &[(f64, f64)]| -> Vec<(f64, f64)> {
         line.iter()
             .copied()
@@ -164,25 +148,15 @@ fn draw_errors(area: &Area<'_>, target: &str, by_step: &[f64], report: &Report) 
     let baselines = report.baselines.iter().map(|baseline| baseline.value);
     let range = axis(by_step.iter().copied().chain(baselines).chain([0.0]), 0.08);
     let steps = by_step.len() as f64;
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(78)
-        .build_cartesian_2d(0.4..steps + 0.6, 0.0..range.end)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .disable_x_mesh()
-        .x_desc("steps ahead")
-        .y_desc(format!("RMSE of {target}"))
-        .x_labels(by_step.len().min(12))
-        .y_labels(6)
-        .x_label_formatter(&|value| format!("{value:.0}"))
-        .y_label_formatter(&|value| short(*value))
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let frame = Frame {
+        has_upright_lines: false,
+        ..Frame::default()
+    };
+    let name = format!("RMSE of {target}");
+    let x = Axis::new("steps ahead", 0.4..steps + 0.6)
+        .numbers(by_step.len().min(12))
+        .written(&|value| format!("{value:.0}"));
+    let mut chart = axes(area, &frame, &x, &Axis::new(&name, 0.0..range.end))?;
     let bars = (1_u32..)
         .map(f64::from)
         .zip(by_step)

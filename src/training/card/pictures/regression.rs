@@ -4,8 +4,7 @@ use plotters::prelude::*;
 
 use super::{LONGEST_NAME, Picture, Pictures};
 use crate::chart::{
-    Area, BLUE, CAPTION_SIZE, DARK_GREY, DESCRIPTION_SIZE, Drawing, FONT, LABEL_SIZE, axis, draw,
-    is_drawable, short, shortened, thinned,
+    Area, Axis, BLUE, DARK_GREY, Drawing, Frame, axes, axis, draw, is_drawable, shortened, thinned,
 };
 
 /// Dots at most.
@@ -51,24 +50,9 @@ pub(super) fn pictures(target: &str, truth: &[f64], predicted: &[f64]) -> Pictur
 fn draw_against(area: &Area<'_>, target: &str, pairs: &[(f64, f64)]) -> Drawing {
     let all = pairs.iter().flat_map(|&(truth, predicted)| [truth, predicted]);
     let range = axis(all, 0.04);
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(78)
-        .build_cartesian_2d(range.clone(), range.clone())?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc(format!("true {target}"))
-        .y_desc(format!("predicted {target}"))
-        .x_labels(6)
-        .y_labels(6)
-        .x_label_formatter(&|value| short(*value))
-        .y_label_formatter(&|value| short(*value))
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let (across, up) = (format!("true {target}"), format!("predicted {target}"));
+    let (x, y) = (Axis::new(&across, range.clone()), Axis::new(&up, range.clone()));
+    let mut chart = axes(area, &Frame::default(), &x, &y)?;
     let ideal = [(range.start, range.start), (range.end, range.end)];
     chart.draw_series([PathElement::new(ideal, DARK_GREY.mix(0.5).stroke_width(2))])?;
     dots(pairs, |dots| {
@@ -108,26 +92,16 @@ fn draw_histogram(area: &Area<'_>, target: &str, pairs: &[(f64, f64)]) -> Drawin
     let parts = histogram(&residuals);
     let most = parts.iter().map(|&(_, _, count)| count).max().unwrap_or(0);
     let range = axis(residuals.iter().copied(), 0.03);
-    let mut chart = ChartBuilder::on(area)
-        .caption("How large they are", (FONT, CAPTION_SIZE))
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(64)
-        .build_cartesian_2d(range, 0.0..axis([0.0, f64::from(most)], 0.06).end)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .disable_x_mesh()
-        .x_desc(format!("residual of {target}"))
-        .y_desc("rows")
-        .x_labels(6)
-        .y_labels(6)
-        .x_label_formatter(&|value| short(*value))
-        .y_label_formatter(&|value| short(*value))
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let frame = Frame {
+        caption: "How large they are",
+        left: 64,
+        has_upright_lines: false,
+        ..Frame::default()
+    };
+    let name = format!("residual of {target}");
+    let highest = axis([0.0, f64::from(most)], 0.06).end;
+    let (x, y) = (Axis::new(&name, range), Axis::new("rows", 0.0..highest));
+    let mut chart = axes(area, &frame, &x, &y)?;
     let bars = parts.into_iter().map(|(left, right, count)| {
         let mut bar = Rectangle::new([(left, 0.0), (right, f64::from(count))], BLUE.filled());
         bar.set_margin(0, 0, 1, 1);
@@ -146,25 +120,12 @@ fn draw_residuals(area: &Area<'_>, target: &str, pairs: &[(f64, f64)]) -> Drawin
         .collect();
     let x = axis(points.iter().map(|&(predicted, _)| predicted), 0.04);
     let y = axis(points.iter().map(|&(_, residual)| residual).chain([0.0]), 0.06);
-    let mut chart = ChartBuilder::on(area)
-        .caption("How they go with the prediction", (FONT, CAPTION_SIZE))
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(48)
-        .y_label_area_size(78)
-        .build_cartesian_2d(x.clone(), y)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc(format!("predicted {target}"))
-        .y_desc(format!("residual of {target}"))
-        .x_labels(6)
-        .y_labels(6)
-        .x_label_formatter(&|value| short(*value))
-        .y_label_formatter(&|value| short(*value))
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let frame = Frame {
+        caption: "How they go with the prediction",
+        ..Frame::default()
+    };
+    let (across, up) = (format!("predicted {target}"), format!("residual of {target}"));
+    let mut chart = axes(area, &frame, &Axis::new(&across, x.clone()), &Axis::new(&up, y))?;
     let zero = [(x.start, 0.0), (x.end, 0.0)];
     chart.draw_series([PathElement::new(zero, DARK_GREY.stroke_width(2))])?;
     dots(&points, |dots| {

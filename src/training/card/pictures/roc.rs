@@ -5,8 +5,8 @@ use plotters::prelude::*;
 
 use super::{LONGEST_NAME, Picture, Pictures, share};
 use crate::chart::{
-    Area, BLUE, DARK_GREY, DESCRIPTION_SIZE, Drawing, FONT, GREEN, GREY, LABEL_SIZE, PINK, SKY, VERMILION,
-    VIOLET, YELLOW, draw, legend, shortened, thinned,
+    Area, Axis, BLUE, DARK_GREY, Drawing, Frame, GREEN, GREY, PINK, SKY, VERMILION, VIOLET, YELLOW, axes,
+    draw, legend, shortened, thinned,
 };
 
 const COLOURS: [RGBColor; 8] = [BLUE, VERMILION, GREEN, PINK, SKY, YELLOW, VIOLET, GREY];
@@ -109,24 +109,15 @@ pub(super) fn pictures(names: &[String], labels: &[usize], probabilities: ArrayV
 }
 
 fn draw_curves(area: &Area<'_>, curves: &[Curve]) -> Drawing {
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(20)
-        .x_label_area_size(48)
-        .y_label_area_size(64)
-        .build_cartesian_2d(-0.01..1.01, -0.01..1.01)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc("false positive rate: share of the others")
-        .y_desc("true positive rate: share of the class")
-        .x_labels(6)
-        .y_labels(6)
-        .x_label_formatter(&share)
-        .y_label_formatter(&share)
-        .label_style((FONT, LABEL_SIZE))
-        .axis_desc_style((FONT, DESCRIPTION_SIZE))
-        .draw()?;
+    let frame = Frame {
+        left: 64,
+        right: 20,
+        ..Frame::default()
+    };
+    let of_share = |name| Axis::new(name, -0.01..1.01).written(&share);
+    let x = of_share("false positive rate: share of the others");
+    let y = of_share("true positive rate: share of the class");
+    let mut chart = axes(area, &frame, &x, &y)?;
     let chance = [(0.0, 0.0), (1.0, 1.0)];
     chart.draw_series([PathElement::new(chance, DARK_GREY.mix(0.5).stroke_width(2))])?;
     for (place, (curve, colour)) in curves.iter().zip(COLOURS).enumerate() {
