@@ -47,3 +47,8 @@ check-training *options:
     python3 -m venv .venv
     .venv/bin/pip install --quiet -r tests/python/requirements.txt
     .venv/bin/python tests/python/check_training.py {{ options }}
+
+# Measure beside other servers and proxies, and write the section of docs/benchmarks.md anew: an hour; `just compare --quick --no-write` five minutes
+compare *options:
+    cargo build --release --locked
+    bench/compare/run {{ options }}

@@ -25,7 +25,7 @@ import tempfile
 import time
 import urllib.request
 
-from first_figures import BINARY, free_port, nginx_config, wait_until_ready
+from support import BINARY, free_port, nginx_config, wait_until_ready
 from open_loop import answers, percentile, start_client
 
 POLICIES = ["round_robin", "least_request", "power_of_two", "peak_ewma", "prequal"]

@@ -32,7 +32,7 @@ from sklearn import datasets, ensemble, linear_model, preprocessing, svm
 from lightgbm import LGBMClassifier
 from xgboost import XGBClassifier
 
-from first_figures import BINARY, free_port, wait_until_ready
+from support import BINARY, free_port, wait_until_ready
 
 BATCHES = (1, 16, 256)
 HISTOGRAM = "millrace_worker_inference_duration_seconds"

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 
-from first_figures import BINARY, ROOT, free_port
+from support import BINARY, ROOT, free_port
 from open_loop import answers, percentile, start_client
 
 RATE = 400  # requests a second
