@@ -46,7 +46,7 @@ pub struct GatewayConfig {
     pub connect_timeout: Duration,
     /// Requests in flight at once; more are refused as `overloaded`.
     pub max_in_flight: usize,
-    /// Threads of the network runtime; none: one per core.
+    /// Threads for connections; none: one per core.
     pub threads: Option<usize>,
     /// What it accepts.
     #[serde(flatten)]

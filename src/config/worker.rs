@@ -31,7 +31,7 @@ pub struct WorkerConfig {
     pub default_model: Option<String>,
     /// The longest that a request may take; a client can ask for less.
     pub deadline: Duration,
-    /// Threads of the network runtime; engines have threads of their own.
+    /// Threads for connections; engines have threads of their own.
     pub threads: usize,
     /// What it accepts.
     pub http: HttpConfig,

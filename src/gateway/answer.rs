@@ -16,9 +16,9 @@ use super::balance::LoadReport;
 use super::client::{Answered, SendError, WorkerBody};
 use super::endpoint::InFlight;
 use crate::api::error::{ErrorBody, ErrorCode};
-use crate::api::headers;
 use crate::http::body::OCTET_STREAM;
 use crate::http::deadline::Deadline;
+use crate::http::headers;
 
 /// The largest answer that is taken in whole before it is passed on.
 pub(super) const HELD_ANSWER: u64 = 1 << 20;

@@ -14,8 +14,8 @@ use super::client::{Outgoing, WorkerClient};
 use super::endpoint::Endpoint;
 use super::proxy_headers::ToWorker;
 use crate::api::error::ErrorCode;
-use crate::api::headers::ERROR_CODE;
 use crate::http::deadline::Deadline;
+use crate::http::headers::ERROR_CODE;
 
 /// The longest answer that is read: an index or statistics of some thousand models.
 const MAX_ANSWER: usize = 16 << 20;
@@ -48,7 +48,7 @@ pub(super) async fn ask_everyone(gateway: &Gateway, question: &Question) -> Answ
     let mut answers = Answers::new();
     for member in gateway.pool.members() {
         let id = member.endpoint.id.to_string();
-        let (client, question) = (gateway.client.clone(), question.clone());
+        let (client, question) = (gateway.client, question.clone());
         // Stands there in case that the task ends without a word.
         answers.insert(id.clone(), Err("it could not be asked".to_owned()));
         asking.spawn(async move {

@@ -20,8 +20,8 @@ use super::rollout::Part;
 use super::snapshot::{NoRoute, Picked, Question, Wanted};
 use super::target::Target;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::headers;
 use crate::http::deadline::Deadline;
+use crate::http::headers;
 use crate::http::observe::Outcome;
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 

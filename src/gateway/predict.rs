@@ -42,15 +42,11 @@ pub struct TargetPath {
 
 /// Predictions go past the routes.
 impl Predictions for Arc<Gateway> {
-    fn take(
-        &self,
-        request: Request,
-        origin: Origin,
-    ) -> Result<impl Future<Output = Response> + Send, (Request, Origin)> {
-        let Some(path) = PredictionPath::read(request.method(), request.uri().path()) else {
-            return Err((request, origin));
-        };
-        let check = match path.dialect {
+    type Asked = (Option<Target>, Check);
+
+    fn asked(&self, request: &Request) -> Option<Self::Asked> {
+        let path = PredictionPath::read(request.method(), request.uri().path())?;
+        let check: Check = match path.dialect {
             PathDialect::Native => body::require_json,
             PathDialect::V2 => body::require_json_or_bytes,
         };
@@ -58,8 +54,11 @@ impl Predictions for Arc<Gateway> {
             model: model.to_owned(),
             version: path.version.map(str::to_owned),
         });
-        let gateway = Self::clone(self);
-        Ok(async move { predict(&gateway, target, check, request, origin).await })
+        Some((target, check))
+    }
+
+    async fn predict(&self, (target, check): Self::Asked, request: Request, origin: Origin) -> Response {
+        predict(self, target, check, request, origin).await
     }
 }
 
@@ -102,7 +101,7 @@ pub async fn infer_by_path(
 }
 
 /// Refuses what the headers of a request in some dialect already rule out.
-type Check = fn(&HeaderMap) -> Result<(), ApiError>;
+pub type Check = fn(&HeaderMap) -> Result<(), ApiError>;
 
 /// `GET /models/{model}`, its card, and what other dialects ask of one model: goes to a worker that serves it, within the same limits
 /// as a prediction.

@@ -2,7 +2,7 @@
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::api::headers;
+use crate::http::headers;
 use crate::http::origin::Origin;
 
 /// Headers that belong to one connection and never pass (RFC 9110, section 7.6.1), and those that framing or routing

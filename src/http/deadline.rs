@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::headers;
+use crate::http::headers;
 
 /// The moment by which a request must be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,8 @@ impl Deadline {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -91,7 +93,7 @@ mod tests {
         let deadline = Deadline(now + Duration::from_millis(1500));
         assert_eq!(
             deadline.remaining_milliseconds(now + Duration::from_millis(500)),
-            "1000"
+            1000
         );
         assert_eq!(deadline.remaining_milliseconds(now + LIMIT), 1);
     }

@@ -7,6 +7,7 @@ pub mod body;
 pub mod compression;
 pub mod deadline;
 pub mod drain;
+pub mod headers;
 pub mod observe;
 pub mod origin;
 pub mod reply;

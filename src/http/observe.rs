@@ -12,7 +12,7 @@ use super::reply::render_error;
 use super::request_id::RequestId;
 use crate::api::error::ApiError;
 use crate::api::error_shape::ErrorShape;
-use crate::api::headers;
+use crate::http::headers;
 
 /// What a handler tells the log line of its request, in the response's extensions.
 #[derive(Clone, Debug, Default)]

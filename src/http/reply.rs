@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::request_id::RequestId;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::error_shape::ErrorShape;
-use crate::api::headers;
+use crate::http::headers;
 
 /// Status and error ride in the response until [`observe`](super::observe) knows the request's id and
 /// [renders](render_error) the body.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use axum::http::{HeaderMap, HeaderValue};
 
-use crate::api::headers;
+use crate::http::headers;
 
 /// The longest id that is taken from a client, in bytes.
 const MAX_LENGTH: usize = 128;

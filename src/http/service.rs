@@ -5,6 +5,8 @@
 //! thousand of them for each other request. The routes have them as well: for methods that are not allowed, for names that
 //! are written with escapes, and to be held against the API's description.
 
+use std::convert::Infallible;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
@@ -16,22 +18,31 @@ use super::origin::{Client, Origin};
 
 /// Who answers predictions, where a process has any.
 pub trait Predictions: Clone + Send + Sync + 'static {
-    /// The answer to a request that is one; every other request is given back.
-    fn take(
+    /// What method and path say of a prediction.
+    type Asked: Send;
+
+    /// What this request asks for, if it is a prediction.
+    fn asked(&self, request: &Request) -> Option<Self::Asked>;
+
+    /// The answer to one that asks for this.
+    fn predict(
         &self,
+        asked: Self::Asked,
         request: Request,
         origin: Origin,
-    ) -> Result<impl Future<Output = Response> + Send, (Request, Origin)>;
+    ) -> impl Future<Output = Response> + Send;
 }
 
 /// There are none: operators do not predict.
 impl Predictions for () {
-    fn take(
-        &self,
-        request: Request,
-        origin: Origin,
-    ) -> Result<impl Future<Output = Response> + Send, (Request, Origin)> {
-        Err::<std::future::Ready<Response>, _>((request, origin))
+    type Asked = Infallible;
+
+    fn asked(&self, _: &Request) -> Option<Infallible> {
+        None
+    }
+
+    async fn predict(&self, asked: Infallible, _: Request, _: Origin) -> Response {
+        match asked {}
     }
 }
 
@@ -66,17 +77,20 @@ impl<P: Predictions> Service<P> {
     /// The answer to a request of this client.
     pub(super) async fn answer(&self, request: Request, client: Client) -> Response {
         let (observed, id) = Observed::begin(self.access_log, &request);
-        let response = match self.predictions.take(request, Origin { client, id }) {
-            Ok(response) => response.await,
-            Err((mut request, origin)) => {
-                request.extensions_mut().insert(origin);
-                match self.routes.clone().call(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
-            }
+        let origin = Origin { client, id };
+        let response = match self.predictions.asked(&request) {
+            Some(asked) => self.predictions.predict(asked, request, origin).await,
+            None => self.route(request, origin).await,
         };
         observed.end(response)
+    }
+
+    async fn route(&self, mut request: Request, origin: Origin) -> Response {
+        request.extensions_mut().insert(origin);
+        match self.routes.clone().call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 

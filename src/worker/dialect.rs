@@ -20,7 +20,7 @@ use crate::model::tensor::Tensor;
 /// One way of writing predictions.
 pub(super) trait Dialect {
     /// What the answer needs to know of the request.
-    type Wish: Send;
+    type Wish: Send + 'static;
 
     /// Refuses what its headers already rule out, before the body is read.
     fn check(headers: &HeaderMap) -> Result<(), ApiError>;
@@ -36,17 +36,17 @@ pub(super) trait Dialect {
 /// A request that was understood.
 pub(super) struct Decoded<Wish> {
     pub(super) served: Arc<Served>,
-    pub(super) inputs: Inputs,
+    pub(super) inputs: Inputs<Wish>,
     pub(super) terms: Terms,
-    pub(super) wish: Wish,
 }
 
-/// The inputs of a request, in the order of the signature, all with the same number of rows, one at least.
-pub(super) enum Inputs {
+/// The inputs of a request, in the order of the signature, all with the same number of rows, one at least; and what its answer
+/// is to be like.
+pub(super) enum Inputs<Wish> {
     /// They are there.
-    Read(Vec<Tensor>),
+    Read(Vec<Tensor>, Wish),
     /// They are yet to be read, which takes long.
-    ToRead(Reading),
+    ToRead(Reading<Wish>),
 }
 
 /// How a request wants to wait.

@@ -40,9 +40,8 @@ impl Dialect for Native {
         match validation::plain_tensor(&plain, &served.schema) {
             Some(tensor) => Ok(Decoded {
                 served,
-                inputs: Inputs::Read(vec![tensor]),
+                inputs: Inputs::Read(vec![tensor], None),
                 terms: Terms::default(),
-                wish: None,
             }),
             None => decode_rows(&PredictRequest::parse(body)?, body, served),
         }
@@ -53,29 +52,36 @@ impl Dialect for Native {
     }
 }
 
+type Wish = <Native as Dialect>::Wish;
+
 fn decode_rows(
     request: &PredictRequest<'_>,
     body: &Bytes,
     served: Arc<Served>,
-) -> Result<Decoded<<Native as Dialect>::Wish>, ApiError> {
-    let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
-    let (inputs, wish) = if validation::takes_long(rows, schema) {
+) -> Result<Decoded<Wish>, ApiError> {
+    let schema = &served.schema;
+    let inputs = if validation::takes_long(&request.inputs, schema) || validation::is_long(body.len(), schema)
+    {
         let (body, served) = (body.clone(), Arc::clone(&served));
         // Finding the rows again takes little beside reading what stands in them.
-        let reading = move || {
-            let request = PredictRequest::parse(&body)?;
-            validation::tensors_of(&request.inputs, &served.model, &served.schema)
-        };
-        (Inputs::ToRead(Box::new(reading)), None)
-    } else if let Some(Tokenized { tensors, places }) = validation::tokens_of(rows, model, schema)? {
-        (Inputs::Read(tensors), Some(places))
+        Inputs::ToRead(Box::new(move || {
+            read_rows(&PredictRequest::parse(&body)?, &served)
+        }))
     } else {
-        (Inputs::Read(validation::tensors_of(rows, model, schema)?), None)
+        let (tensors, wish) = read_rows(request, &served)?;
+        Inputs::Read(tensors, wish)
     };
     Ok(Decoded {
         served,
         inputs,
         terms: Terms::default(),
-        wish,
     })
+}
+
+fn read_rows(request: &PredictRequest<'_>, served: &Served) -> Result<(Vec<Tensor>, Wish), ApiError> {
+    let (rows, model, schema) = (&request.inputs, &served.model, &served.schema);
+    match validation::tokens_of(rows, model, schema)? {
+        Some(Tokenized { tensors, places }) => Ok((tensors, Some(places))),
+        None => Ok((validation::tensors_of(rows, model, schema)?, None)),
+    }
 }

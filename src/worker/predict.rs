@@ -199,14 +199,13 @@ async fn queue<D: Dialect>(
             served,
             inputs,
             terms,
-            wish,
         } = D::decode(headers, body, finder)?;
         let deadline = terms.deadline(begun, deadline);
-        let (inputs, room) = match inputs {
-            Inputs::Read(inputs) => (inputs, None),
+        let (inputs, wish, room) = match inputs {
+            Inputs::Read(inputs, wish) => (inputs, wish, None),
             Inputs::ToRead(reading) => {
-                let (inputs, room) = worker.readers.read(reading, deadline).await?;
-                (inputs, Some(room))
+                let (inputs, wish, room) = worker.readers.read(reading, deadline).await?;
+                (inputs, wish, Some(room))
             }
         };
         match served.batcher.submit(inputs, begun, deadline.0, terms.priority) {

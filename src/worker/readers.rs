@@ -1,4 +1,5 @@
-//! Threads that read images. A large one takes a good part of a second, and the network's thread has others to serve.
+//! Threads that read images and long texts. A large one takes a good part of a second, and the network's thread has others to
+//! serve.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -11,12 +12,12 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::http::deadline::Deadline;
 use crate::model::tensor::{Tensor, with_values};
 
-/// KiB that the tensors of images may take together, from when they are read until they are answered. A few bytes of a
+/// KiB that these tensors may take together, from when they are read until they are answered. A few bytes of a
 /// request stand for many of them, so that the length of a queue alone would not bound them.
 const ROOM: u32 = 512 << 10;
 
-/// What remains to be done for the inputs of a request.
-pub(super) type Reading = Box<dyn FnOnce() -> Result<Vec<Tensor>, ApiError> + Send>;
+/// What remains to be done for the inputs of a request, and for what is known of them with the inputs only.
+pub(super) type Reading<T> = Box<dyn FnOnce() -> Result<(Vec<Tensor>, T), ApiError> + Send>;
 
 /// Room that the inputs of a request take; given back when it is dropped.
 pub(super) type Room = OwnedSemaphorePermit;
@@ -45,27 +46,27 @@ impl Readers {
 
     /// Does it on a thread beside the network's as soon as one may, and waits for room for what came of it. Until there
     /// is some, that thread begins nothing else, so that little is read that has no room.
-    pub(super) async fn read(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
-        reading: Reading,
+        reading: Reading<T>,
         deadline: Deadline,
-    ) -> Result<(Vec<Tensor>, Room), ApiError> {
+    ) -> Result<(Vec<Tensor>, T, Room), ApiError> {
         let whole = async {
             let thread = acquire(&self.threads, 1).await;
             // Who leaves drops this future, and the thread is then given back only once it is done.
             let done = spawn_blocking(move || (reading(), thread)).await;
-            let Ok((tensors, thread)) = done else {
+            let Ok((read, thread)) = done else {
                 // The log says where it panicked.
-                return Err(ApiError::new(ErrorCode::Internal, "its images could not be read"));
+                return Err(ApiError::new(ErrorCode::Internal, "its inputs could not be read"));
             };
-            let tensors = tensors?;
+            let (tensors, known) = read?;
             // What is larger than all of it runs alone.
             let room = acquire(&self.room, kibibytes(&tensors).min(self.whole_room)).await;
             drop(thread);
-            Ok((tensors, room))
+            Ok((tensors, known, room))
         };
         let in_time = timeout_at(deadline.0, whole).await;
-        in_time.unwrap_or_else(|_| Err(Deadline::exceeded("its images were read")))
+        in_time.unwrap_or_else(|_| Err(Deadline::exceeded("its inputs were read")))
     }
 }
 
@@ -99,17 +100,17 @@ mod tests {
         soon(Duration::from_secs(60))
     }
 
-    fn of_kibibytes(count: usize) -> Reading {
+    fn of_kibibytes(count: usize) -> Reading<()> {
         Box::new(move || {
             let values = Values::U8(vec![0; count << 10]);
-            Ok(vec![Tensor::new(vec![1, count << 10], values).unwrap()])
+            Ok((vec![Tensor::new(vec![1, count << 10], values).unwrap()], ()))
         })
     }
 
     #[tokio::test]
     async fn what_is_read_has_room_until_it_is_answered() {
         let readers = Readers::new(2, 10);
-        let (tensors, room) = readers.read(of_kibibytes(8), later()).await.unwrap();
+        let (tensors, (), room) = readers.read(of_kibibytes(8), later()).await.unwrap();
         assert_eq!(tensors[0].shape(), [1, 8 << 10]);
         let refused = readers
             .read(of_kibibytes(3), soon(Duration::from_millis(20)))
@@ -126,9 +127,9 @@ mod tests {
     async fn so_many_are_read_at_once_and_no_more() {
         let readers = Readers::new(1, 10);
         let (go, wait) = mpsc::channel();
-        let held: Reading = Box::new(move || {
+        let held: Reading<()> = Box::new(move || {
             wait.recv().unwrap();
-            Ok(Vec::new())
+            Ok((Vec::new(), ()))
         });
         // Its client leaves; the thread is busy all the same.
         let left = readers.read(held, soon(Duration::from_millis(20))).await;
@@ -144,10 +145,8 @@ mod tests {
     #[tokio::test]
     async fn a_reading_that_panics_costs_nobody_else() {
         let readers = Readers::new(1, 10);
-        let error = readers
-            .read(Box::new(|| panic!("a bug")), later())
-            .await
-            .unwrap_err();
+        let broken: Reading<()> = Box::new(|| panic!("a bug"));
+        let error = readers.read(broken, later()).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Internal);
         assert!(readers.read(of_kibibytes(1), later()).await.is_ok());
     }

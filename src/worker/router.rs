@@ -19,8 +19,8 @@ use crate::http::routes::{finish, guarded};
 use crate::http::service::{PathDialect, PredictionPath, Predictions, Service};
 
 /// The routes, and native predictions before them. Those of V2 need the layer that compresses their answers.
-pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Service<Arc<Worker>> {
-    finish(routes(), Arc::clone(&worker), access_log).with(worker)
+pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Service<Past> {
+    finish(routes(), Arc::clone(&worker), access_log).with(Past(worker))
 }
 
 /// The routes of the admin listener.
@@ -63,22 +63,23 @@ fn admin_routes() -> Router<Arc<Worker>> {
         )
 }
 
-impl Predictions for Arc<Worker> {
-    fn take(
-        &self,
-        request: Request,
-        origin: Origin,
-    ) -> Result<impl Future<Output = Response> + Send, (Request, Origin)> {
-        let path = PredictionPath::read(request.method(), request.uri().path());
-        let Some(path) = path.filter(|path| path.dialect == PathDialect::Native) else {
-            return Err((request, origin));
-        };
-        let target = Target {
+/// A worker as it answers predictions past the routes.
+#[derive(Clone)]
+pub(super) struct Past(Arc<Worker>);
+
+impl Predictions for Past {
+    type Asked = Target;
+
+    fn asked(&self, request: &Request) -> Option<Target> {
+        let path = PredictionPath::read(request.method(), request.uri().path())?;
+        (path.dialect == PathDialect::Native).then(|| Target {
             model: path.model.map(str::to_owned),
             version: path.version.map(str::to_owned),
-        };
-        let worker = Self::clone(self);
-        Ok(async move { predict::<Native>(&worker, target, request).await })
+        })
+    }
+
+    async fn predict(&self, target: Target, request: Request, _: Origin) -> Response {
+        predict::<Native>(&self.0, target, request).await
     }
 }
 

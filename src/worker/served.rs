@@ -260,7 +260,7 @@ impl Prepared {
         number: u64,
         config: &BatchingConfig,
         metrics: &WorkerMetrics,
-        load: Arc<ModelLoad>,
+        load: &Arc<ModelLoad>,
         place: Place,
     ) -> Result<Served, LoadError> {
         let version = number.to_string();

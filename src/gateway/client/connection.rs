@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::SendError;
 use super::head::{Head, take_head};
-use crate::api::headers::REQUEST_TIMEOUT_MS;
 use crate::gateway::proxy_headers::ToWorker;
+use crate::http::headers::REQUEST_TIMEOUT_MS;
 use crate::http::server::is_out_of_descriptors;
 
 /// How long a silent connection waits before the system asks whether the other side is still there.
@@ -282,7 +282,7 @@ mod tests {
         let names = [
             HeaderName::from_static("x-tag"),
             REQUEST_TIMEOUT_MS,
-            crate::api::headers::REQUEST_ID,
+            crate::http::headers::REQUEST_ID,
         ];
         for (name, value) in names.into_iter().zip(["a", "700", "own"]) {
             client.append(name, HeaderValue::from_static(value));

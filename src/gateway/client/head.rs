@@ -7,9 +7,9 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::{Buf, BytesMut};
 use httparse::{Header, ParserConfig, Response, Status};
 
-use crate::api::headers::LOAD_METRICS;
 use crate::api::load_report::LoadReport;
 use crate::gateway::proxy_headers::is_for_client;
+use crate::http::headers::LOAD_METRICS;
 
 /// Bytes that a head may have.
 const MAX_LENGTH: usize = 64 << 10;

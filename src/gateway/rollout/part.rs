@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use super::{Arm, Rollout, shadow};
 use crate::api::error::ErrorCode;
-use crate::api::headers;
 use crate::gateway::Gateway;
 use crate::gateway::circuit::Mark;
 use crate::gateway::clock::Clock;
 use crate::gateway::forward::{self, Call, Forwarded};
 use crate::gateway::snapshot::{Question, Wanted};
 use crate::gateway::target::{Target, with_version};
+use crate::http::headers;
 
 /// Which part of a rollout a request is.
 #[derive(Clone, Debug)]

@@ -21,7 +21,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::comparison::{Compared, NotComparable, compare};
 use super::{Rollout, split};
-use crate::api::headers;
 use crate::gateway::Gateway;
 use crate::gateway::answer::{Answer, HELD_ANSWER};
 use crate::gateway::balance::Moment;
@@ -31,6 +30,7 @@ use crate::gateway::forward::Call;
 use crate::gateway::target::{Target, with_version};
 use crate::http::compression::Coding;
 use crate::http::deadline::Deadline;
+use crate::http::headers;
 use crate::telemetry::gateway_metrics::ShadowMetrics;
 
 /// Copies on their way at once, of one gateway.

@@ -113,7 +113,7 @@ impl Batcher {
         graph: &Arc<dyn Graph>,
         config: &BatchingConfig,
         metrics: &BatchMetrics,
-        load: Arc<ModelLoad>,
+        load: &Arc<ModelLoad>,
     ) -> io::Result<Self> {
         let rows = if graph.signature().batch.has_axis() {
             config.max_batch_size
@@ -133,7 +133,7 @@ impl Batcher {
             },
             metrics: metrics.clone(),
             statistics: Arc::clone(&statistics),
-            load: Arc::clone(&load),
+            load: Arc::clone(load),
             pace: Arc::clone(&pace),
             engines: u32::try_from(config.instances).unwrap_or(u32::MAX),
         };
@@ -144,7 +144,7 @@ impl Batcher {
         let batcher = Self {
             queue: Arc::clone(&queue),
             statistics: Arc::clone(&statistics),
-            load: Arc::clone(&load),
+            load: Arc::clone(load),
             concurrency: config.instances.saturating_mul(rows),
             in_place,
             threads: Mutex::default(),
@@ -326,7 +326,7 @@ mod tests {
         let metrics = WorkerMetrics::new().of_version("m", "1");
         let doubler = doubler(gate);
         let graph: Arc<dyn Graph> = Arc::<Doubler>::clone(&doubler);
-        let batcher = Batcher::start("m/1", &graph, config, &metrics, Arc::default()).unwrap();
+        let batcher = Batcher::start("m/1", &graph, config, &metrics, &Arc::default()).unwrap();
         Rig {
             batcher,
             metrics,
@@ -503,7 +503,7 @@ mod tests {
             now + Duration::from_secs(60),
             Priority::default(),
         );
-        assert_eq!(refused.unwrap_err(), Refusal::Closed);
+        assert_eq!(refused.map(|_| ()), Err(Refusal::Closed));
         (0..2).for_each(|_| gate.send(()).unwrap());
         rig.batcher.join();
         assert_eq!(accepted.map(rows), [Ok(vec![2]), Ok(vec![4])]);

@@ -14,8 +14,8 @@ pub use self::latencies::Latencies;
 pub use self::throughput::{Figures, Throughput};
 use super::Worker;
 use super::batching::Batcher;
-use crate::api::headers;
 use crate::api::load_report::LoadReport;
+use crate::http::headers;
 use crate::moment::Moment;
 
 /// The load of one model. All its versions share it, so that what was learnt outlives a reload.
@@ -75,9 +75,18 @@ pub fn report(in_flight: u32, latency_micros: Option<u32>, figures: Option<Figur
         queue_depth: None,
         latency_micros,
         concurrency: None,
-        utilization: figures.map(|figures| figures.utilization),
-        requests_per_second: figures.map(|figures| figures.requests_per_second),
+        utilization: figures.map(|figures| short(figures.utilization)),
+        requests_per_second: figures.map(|figures| short(figures.requests_per_second)),
     }
+}
+
+/// Six digits of a figure: every answer has it, and more of them take longer to write and to read.
+fn short(figure: f64) -> f64 {
+    if figure == 0.0 {
+        return figure;
+    }
+    let places = 10_f64.powi(5 - figure.abs().log10().floor() as i32);
+    (figure * places).round() / places
 }
 
 /// No code that can panic runs under these locks.

@@ -96,19 +96,10 @@ impl Window {
         let has_figures = self.requests > 0 && seconds > 0.0;
         has_figures.then(|| Figures {
             // Of several engines, one may bring in a run that began before the window did.
-            utilization: short((self.busy.as_secs_f64() / seconds).min(1.0)),
-            requests_per_second: short(f64::from(self.requests) / seconds),
+            utilization: (self.busy.as_secs_f64() / seconds).min(1.0),
+            requests_per_second: f64::from(self.requests) / seconds,
         })
     }
-}
-
-/// Six digits of a figure: every answer has it, and more of them take longer to write and to read.
-fn short(figure: f64) -> f64 {
-    if figure == 0.0 {
-        return figure;
-    }
-    let places = 10_f64.powi(5 - figure.abs().log10().floor() as i32);
-    (figure * places).round() / places
 }
 
 #[cfg(test)]

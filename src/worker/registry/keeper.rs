@@ -377,7 +377,7 @@ impl Keeper {
         };
         let batching = &job.config.batching;
         let started =
-            outcome.and_then(|prepared| prepared.start(model, number, batching, metrics, load, place));
+            outcome.and_then(|prepared| prepared.start(model, number, batching, metrics, &load, place));
         match started {
             Ok(served) => {
                 let task = served.schema.task();

@@ -1,6 +1,7 @@
 //! The dialect of `POST /v2/models/{model}/infer`.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::{inputs, outputs};
 use crate::api::error::ApiError;
 use crate::api::v2::HEADER_LENGTH;
-use crate::api::v2::request::{InferBody, InferRequest, Parameters, parse};
+use crate::api::v2::request::{InferBody, InferRequest, NamedTensor, Parameters, parse};
 use crate::api::v2::response::Written;
 use crate::http::body::{OCTET_STREAM, require_json_or_bytes};
 use crate::http::reply::json_bytes;
@@ -20,6 +21,7 @@ use crate::worker::batching::Priority;
 use crate::worker::dialect::{Decoded, Dialect, Inputs, Terms};
 use crate::worker::predict::Finder;
 use crate::worker::served::Served;
+use crate::worker::validation;
 
 /// The Open Inference Protocol V2.
 pub(super) struct V2;
@@ -40,8 +42,10 @@ impl Dialect for V2 {
     }
 
     fn decode(headers: &HeaderMap, body: &Bytes, finder: Finder<'_>) -> Result<Decoded<Wish>, ApiError> {
+        let length = body.len();
         let body = parse(body, header_length(headers)?)?;
         let served = finder.find(None, None)?;
+        let is_long = validation::is_long(length, &served.schema);
         let signature = &served.schema.signature;
         let request = match body {
             InferBody::Request(request) => request,
@@ -57,16 +61,22 @@ impl Dialect for V2 {
         };
         let is_binary = request.parameters.binary_data_output.unwrap_or(false);
         let outputs = outputs::choose(request.outputs, is_binary, &served.model, signature)?;
-        let (inputs, places) = match inputs::tokens_of(&request.inputs, &served.model, &served.schema)? {
-            Some(Tokenized { tensors, places }) => (tensors, Some(around(&places))),
-            None => (inputs::arrange(request.inputs, &served.model, signature)?, None),
+        let (id, terms) = (request.id, terms(request.parameters));
+        let (inputs, model) = (request.inputs, Arc::clone(&served));
+        let read = move || {
+            let (tensors, places) = read_inputs(inputs, &model)?;
+            Ok((tensors, Wish { id, outputs, places }))
         };
-        let id = request.id;
+        let inputs = if is_long {
+            Inputs::ToRead(Box::new(read))
+        } else {
+            let (tensors, wish) = read()?;
+            Inputs::Read(tensors, wish)
+        };
         Ok(Decoded {
             served,
-            inputs: Inputs::Read(inputs),
-            terms: terms(request.parameters),
-            wish: Wish { id, outputs, places },
+            inputs,
+            terms,
         })
     }
 
@@ -77,6 +87,17 @@ impl Dialect for V2 {
         };
         let written = outputs::write(served, wish.id.as_deref(), &wish.outputs, outputs)?;
         Ok(respond(written))
+    }
+}
+
+fn read_inputs(
+    inputs: Vec<NamedTensor>,
+    served: &Served,
+) -> Result<(Vec<Tensor>, Option<Range<usize>>), ApiError> {
+    let (model, schema) = (&served.model, &served.schema);
+    match inputs::tokens_of(&inputs, model, schema)? {
+        Some(Tokenized { tensors, places }) => Ok((tensors, Some(around(&places)))),
+        None => Ok((inputs::arrange(inputs, model, &schema.signature)?, None)),
     }
 }
 

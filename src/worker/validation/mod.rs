@@ -16,7 +16,7 @@ use self::column::{Column, is_scalar, push};
 pub use self::image::takes_long;
 use self::refusal::Place;
 pub(super) use self::text::tokenize;
-pub use self::text::tokens_of;
+pub use self::text::{is_long, tokens_of};
 use crate::api::datum::Datum;
 use crate::api::error::ApiError;
 use crate::api::plain::PlainRequest;

@@ -7,6 +7,15 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::model::preprocessing::text::{RowsProblem, TextProblem, TextRows, Texts, Tokenized};
 use crate::model::schema::Schema;
 
+/// Bytes of a body whose texts take longer to become tokens, at some 10 MB/s, than ten changes of threads.
+const LONG: usize = 2 << 10;
+
+/// Whether reading the texts of a body with so many bytes would hold up others.
+#[must_use]
+pub fn is_long(bytes: usize, schema: &Schema) -> bool {
+    schema.text.is_some() && bytes > LONG
+}
+
 /// The tokens of a request whose rows are texts; none where they are not, or where the model takes none. A model that takes
 /// texts takes rows of its graph's inputs as well: all rows of a request are what the first of them is.
 pub fn tokens_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<Option<Tokenized>, ApiError> {

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use millrace::config::{Config, Layers};
+use millrace::config::{Config, HttpConfig, Layers};
 use millrace::gateway::{Gateway, router};
 use millrace::http::drain::{Drain, Phase};
 use millrace::http::observe::AccessLog;
 use millrace::http::server::serve;
+use millrace::http::service::{Predictions, Service};
 use millrace::http::threads::Threads;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -96,18 +98,10 @@ impl Setup {
         let grace = config.shutdown.grace;
         let gateway = Gateway::start(config);
         let admin_drain = Drain::new();
-        let start = async |router, drain: &Drain| {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-            let address = listener.local_addr().expect("a listener has an address");
-            let (limits, drain) = (limits.clone(), drain.clone());
-            tokio::spawn(
-                async move { serve(listener, router, &limits, &Threads::here(), &drain, grace).await },
-            );
-            address
-        };
         let public = router::public(gateway.clone(), AccessLog(false));
-        let address = start(public, &gateway.drain).await;
-        let admin = start(router::admin(gateway.clone(), AccessLog(false)), &admin_drain).await;
+        let address = start(public, limits.clone(), gateway.drain.clone(), grace).await;
+        let admin = router::admin(gateway.clone(), AccessLog(false));
+        let admin = start(admin, limits, admin_drain.clone(), grace).await;
         TestGateway {
             gateway,
             address,
@@ -116,6 +110,19 @@ impl Setup {
             admin_drain,
         }
     }
+}
+
+/// Serves on a free port, which it gives back.
+async fn start<P: Predictions>(
+    service: Service<P>,
+    limits: HttpConfig,
+    drain: Drain,
+    grace: Duration,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move { serve(listener, service, &limits, &Threads::here(), &drain, grace).await });
+    address
 }
 
 /// As a configuration names a worker.

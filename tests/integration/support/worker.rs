@@ -7,6 +7,7 @@ use std::sync::Arc;
 use millrace::config::{Config, Layers, WorkerConfig};
 use millrace::http::drain::{Drain, Phase};
 use millrace::http::observe::AccessLog;
+use millrace::http::threads::Threads;
 use millrace::worker::Worker;
 use millrace::worker::trial::Trial;
 use tempfile::TempDir;
