@@ -95,6 +95,10 @@ pub struct DataArgs {
     /// Seeds every random choice: the same seed gives the same artifact
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    /// Seeds the choice of the rows held out; without one --seed does. With it, fits that differ in --seed are judged on the same
+    /// rows
+    #[arg(long, value_name = "SEED")]
+    pub split_seed: Option<u64>,
     /// Divide the training part into so many parts, and say how good a fit on the others is on each
     #[arg(long, value_name = "K")]
     pub cross_validate: Option<usize>,

@@ -42,6 +42,8 @@ pub struct Request {
     pub test_fraction: f64,
     /// Seeds every random choice.
     pub seed: u64,
+    /// Seeds the choice of the rows held out, where that is not to change with `seed`.
+    pub split_seed: Option<u64>,
     /// One line for people.
     pub description: Option<String>,
     /// The command that asks for the same, for the card.
@@ -95,16 +97,19 @@ impl Request {
             "a share between 0 and 1, both excluded",
             &fraction,
         )?;
-        check(
-            i64::try_from(self.seed).is_ok(),
-            "--seed",
-            "below 2⁶³",
-            &self.seed,
-        )?;
+        let seeds = [("--seed", self.seed), ("--split-seed", self.split_seed())];
+        for (option, seed) in seeds {
+            check(i64::try_from(seed).is_ok(), option, "below 2⁶³", &seed)?;
+        }
         if let Some(folds) = self.cross_validate {
             check(folds >= 2, "--cross-validate", "at least 2", &folds)?;
         }
         self.candidates.iter().try_for_each(|candidate| candidate.check())
+    }
+
+    /// The seed of the choice of the rows held out.
+    pub(super) fn split_seed(&self) -> u64 {
+        self.split_seed.unwrap_or(self.seed)
     }
 
     fn metadata(&self, report: &Report, fitted: &Fitted, rows: usize) -> Metadata {
@@ -115,6 +120,9 @@ impl Request {
             ("train_rows", integer(report.train_rows.len() as u64)),
             ("test_rows", integer(report.test_rows.len() as u64)),
         ]);
+        if let Some(seed) = self.split_seed {
+            training.insert("split_seed".to_owned(), integer(seed));
+        }
         if self.balance_classes {
             training.insert("class_weights".to_owned(), "balanced".into());
         }
@@ -165,7 +173,11 @@ pub fn run(
     let data = first.prepare(read)?;
 
     let mut generator = Generator::new(request.seed);
-    let parts = first.split(&data, request.test_fraction, &mut generator);
+    let mut parts = first.split(&data, request.test_fraction, &mut generator);
+    if let Some(seed) = request.split_seed {
+        // The fit goes on with the generator where it would be without this, so that the same two seeds are as one.
+        parts = first.split(&data, request.test_fraction, &mut Generator::new(seed));
+    }
     let mut training = data.select(&parts.train);
     let held_out = data.select(&parts.test);
     if request.balance_classes {
@@ -472,6 +484,7 @@ mod tests {
             },
             test_fraction: 0.2,
             seed: 7,
+            split_seed: None,
             description: Some("A test.".into()),
             command: None,
         }
@@ -519,6 +532,24 @@ mod tests {
                 std::fs::read(once.join(GRAPH_FILE)).unwrap()
             );
         }
+    }
+
+    #[test]
+    fn a_split_of_its_own_seed_stays_while_the_fit_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut request = request(Box::new(network(TargetKind::Classes)), folder.path());
+        let once = run(&request).unwrap();
+        request.split_seed = Some(request.seed);
+        let same = run(&request).unwrap();
+        request.seed = 8;
+        let other = run(&request).unwrap();
+        let graph = |outcome: &Outcome| std::fs::read(outcome.folder.join(GRAPH_FILE)).unwrap();
+        assert!(graph(&once) == graph(&same) && graph(&once) != graph(&other));
+        assert_eq!(once.report.test_rows, other.report.test_rows);
+        request.split_seed = Some(9);
+        assert_ne!(once.report.test_rows, run(&request).unwrap().report.test_rows);
+        let metadata = Artifact::read(&other.folder).unwrap().metadata;
+        assert_eq!(metadata.training["split_seed"].as_integer(), Some(7));
     }
 
     #[test]
@@ -690,13 +721,14 @@ Biscoe,50.3,Gentoo
     fn wrong_use_starts_nothing() {
         type Change = (&'static str, fn(&mut Request));
         let folder = tempfile::tempdir().unwrap();
-        let changes: [Change; 8] = [
+        let changes: [Change; 9] = [
             ("--model", |request| request.destination.model = "../m".into()),
             ("--as-version", |request| request.destination.version = Some(0)),
             ("--test-fraction", |request| request.test_fraction = 0.0),
             ("--test-fraction", |request| request.test_fraction = 1.0),
             ("--test-fraction", |request| request.test_fraction = f64::NAN),
             ("--seed", |request| request.seed = u64::MAX),
+            ("--split-seed", |request| request.split_seed = Some(u64::MAX)),
             ("--ridge", |request| {
                 request.candidates = vec![least_squares(-1.0)];
             }),

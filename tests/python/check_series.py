@@ -1,18 +1,19 @@
 """Holds the forecasts of `millrace train recurrent-network` against ONNX Runtime, NumPy and PyTorch.
 
     python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-nets.txt
-    .venv/bin/python tests/python/check_series.py --millrace target/release/millrace [--torch]
+    .venv/bin/python tests/python/check_series.py --millrace target/release/millrace [--torch [--seeds 16]]
 
 Small nets of every kind are trained on monthly sunspots. For each, the file must pass ONNX's checker, ONNX Runtime's answers
 must give the figures of the report, and the simple forecasts that it is compared with are computed anew from the report's
-split. With --torch (see requirements-export.txt), the same architecture as in the committed model is fitted by PyTorch on
-the same windows, and both errors are printed. Every check runs, whatever failed before it; the last line counts them, and
-the exit code is 1 if one failed.
+split. With --torch (see requirements-torch.txt), the same architecture as in the committed model is fitted by PyTorch and by
+millrace on the same windows, with seeds 1, 2, … each, and mean and standard deviation of both errors are printed. Every check
+runs, whatever failed before it; the last line counts them, and the exit code is 1 if one failed.
 """
 
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+import over_seeds
 from checks import check, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +118,8 @@ def train(binary, repository, *options):
     report = Path(repository) / "report.json"
     command = [binary, "train", "recurrent-network", "--data", DATA, "--target", "sunspots", "--model", "sunspots"]
     command += ["--repository", repository, "--report", report, *options]
-    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                              env={"RAYON_NUM_THREADS": "1", **os.environ})
     if finished.returncode != 0:
         raise RuntimeError(f"exit code {finished.returncode}: {finished.stderr}")
     newest = max((Path(repository) / "sunspots").iterdir(), key=lambda path: int(path.name))
@@ -136,8 +139,8 @@ def check_kinds(binary, repository):
             check_report(name, folder, report)
 
 
-def committed_options():
-    training = tomllib.loads((COMMITTED / "model.toml").read_text())["training"]
+def committed_options(**changed):
+    training = tomllib.loads((COMMITTED / "model.toml").read_text())["training"] | changed
     left_out = ("algorithm", "train_rows", "test_rows")
     written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in training.items()}
     return [part for name, value in written.items() if name not in left_out
@@ -151,77 +154,151 @@ def check_committed(binary, repository):
     found = report["metrics"]["rmse"]
     for name in ["seasonal-naive forecast", "linear autoregression"]:
         check(f"sunspots: better than the {name}", found < baselines[name], f"{found:.2f} < {baselines[name]:.2f}")
-    return report
 
 
-def compare_with_torch(report):
-    """The same architecture, windows, split, optimiser and stopping rule, with PyTorch's own initial weights and order."""
-    import torch
+def compare_with_torch(binary, repository, count):
+    """Both systems with `count` seeds. Which windows are held out, and which say what epoch is kept, does not depend on them."""
+    ours, theirs = [], []
+    for seed in range(1, count + 1):
+        _, report = train(binary, repository, *committed_options(seed=seed))
+        ours.append(report["metrics"]["rmse"])
+        error, epoch = ByTorch(report).fit(seed)
+        theirs.append(error)
+        best = report["epochs"][-1]["best"]
+        print(f"     seed {seed}: RMSE {ours[-1]:.3f} here (best in epoch {best}), {error:.3f} by PyTorch ({epoch})", flush=True)
+    holds, found = over_seeds.compare("RMSE", ours, theirs, digits=2, larger_is_better=False)
+    check("sunspots: no worse than PyTorch's by more than two standard errors", holds, found)
 
-    options = report["options"]
-    windows = Windows(options["window"], options["horizon"])
-    apply, invert = TRANSFORMS[options["transform"]]
-    rows = np.array(report["train_rows"])
-    held_out = round(len(rows) * options["validation_fraction"])
-    learnt, unseen = rows[: len(rows) - held_out - (windows.horizon - 1)], rows[len(rows) - held_out:]
-    mean, scale = apply(windows.known[learnt]).mean(), apply(windows.known[learnt]).std()
-    centre, spread = apply(windows.steps[learnt]).mean(axis=0), apply(windows.steps[learnt]).std(axis=0)
-    tensor = lambda values: torch.tensor(values, dtype=torch.float32)
-    inputs = lambda part: tensor((apply(windows.known[part]) - mean) / scale)[:, :, None]
-    targets = lambda part: tensor((apply(windows.steps[part]) - centre) / spread)
-    linear = lambda part: 0
-    if options["linear_part"]:  # fitted by least squares, and not any more
-        flat = lambda part: np.column_stack([inputs(part)[:, :, 0].numpy(), np.ones(len(part))])
-        weights = np.linalg.lstsq(flat(learnt), targets(learnt).numpy(), rcond=None)[0]
-        linear = lambda part: tensor(flat(part) @ weights)
-    errors = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[options["cell"]]
-        net = torch.nn.ModuleList([
-            kind(1, options["units"], options["layers"], batch_first=True),
-            torch.nn.Linear(options["units"], windows.horizon),
-        ])
+
+class ByTorch:
+    """The same architecture, windows, split, optimiser and stopping rule by PyTorch."""
+
+    # Where PyTorch's gates stand among ONNX's: input, forget, candidate, output; reset, update, candidate.
+    GATES = {"lstm": [0, 2, 3, 1], "gru": [1, 0, 2]}
+
+    def __init__(self, report):
+        import torch
+
+        torch.set_num_threads(1)
+        self.torch, self.report, self.options = torch, report, report["options"]
+        options = self.options
+        self.windows = windows = Windows(options["window"], options["horizon"])
+        self.apply, self.invert = TRANSFORMS[options["transform"]]
+        rows = np.array(report["train_rows"])
+        held_out = round(len(rows) * options["validation_fraction"])
+        learnt, unseen = rows[: len(rows) - held_out - (windows.horizon - 1)], rows[len(rows) - held_out:]
+        known, steps = self.apply(windows.known[learnt]), self.apply(windows.steps[learnt])
+        self.mean, self.scale = known.mean(), known.std()
+        self.centre, self.spread = steps.mean(axis=0), steps.std(axis=0)
+        self.weights = np.zeros((windows.window + 1, windows.horizon))
+        if options["linear_part"]:  # fitted by least squares, and not any more
+            self.weights = np.linalg.lstsq(self.flat(learnt), (steps - self.centre) / self.spread, rcond=None)[0]
+        self.learnt, self.unseen = self.samples(learnt), self.samples(unseen)
+
+    def flat(self, part):
+        return np.column_stack([(self.apply(self.windows.known[part]) - self.mean) / self.scale, np.ones(len(part))])
+
+    def samples(self, part):
+        """Windows, and what the linear part leaves of the steps."""
+        flat = self.flat(part)
+        left = (self.apply(self.windows.steps[part]) - self.centre) / self.spread - flat @ self.weights
+        return self.torch.tensor(flat[:, :-1, None], dtype=self.torch.float32), self.torch.tensor(left, dtype=self.torch.float32)
+
+    def net(self):
+        nn, options = self.torch.nn, self.options
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[options["cell"]]
+        layers = kind(1, options["units"], options["layers"], batch_first=True)
+        net = nn.ModuleList([layers, nn.Linear(options["units"], self.windows.horizon)])
         if options["linear_part"]:
-            torch.nn.init.zeros_(net[1].weight)
-            torch.nn.init.zeros_(net[1].bias)
-        forward = lambda values: net[1](net[0](values)[0][:, -1])
+            nn.init.zeros_(net[1].weight)
+            nn.init.zeros_(net[1].bias)
+        return net
+
+    def begin_as(self, net, parameters):
+        """Puts the weights of a report into a net."""
+        def by_gate(values):
+            values = np.array(values)
+            if values.ndim == 2:
+                values = values.T
+            gates = np.split(values, len(self.GATES[self.options["cell"]]))
+            return np.concatenate([gates[place] for place in self.GATES[self.options["cell"]]])
+
+        # The head of a report is in the series' unit.
+        spread = self.spread
+        weights, bias = np.array(parameters["head"]["weights"]) / spread, (parameters["head"]["bias"] - self.centre) / spread
+        state = {"1.weight": weights.T, "1.bias": bias}
+        names = {"input": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih", "state_bias": "bias_hh"}
+        for place, layer in enumerate(parameters["layers"]):
+            state |= {f"0.{theirs}_l{place}": by_gate(layer[ours]) for ours, theirs in names.items()}
+        net.load_state_dict({name: self.torch.tensor(values, dtype=self.torch.float32) for name, values in state.items()})
+
+    @staticmethod
+    def forward(net, values):
+        return net[1](net[0](values)[0][:, -1])
+
+    def epochs(self, net):
+        """Trains, and gives the losses on both parts after each epoch."""
+        torch, options = self.torch, self.options
+        loss_of = lambda x, y: torch.nn.functional.mse_loss(self.forward(net, x), y)
         optimiser = torch.optim.AdamW(net.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"])
-        x, y = inputs(learnt), targets(learnt) - linear(learnt)
-        x_unseen, y_unseen = inputs(unseen), targets(unseen) - linear(unseen)
-        lowest, best, kept = np.inf, 0, None
-        for epoch in range(options["epochs"]):
-            for batch in torch.randperm(len(learnt)).split(options["batch_size"]):
+        x, y = self.learnt
+        for _ in range(options["epochs"]):
+            total = 0
+            for batch in torch.randperm(len(x)).split(options["batch_size"]):
                 optimiser.zero_grad()
-                torch.nn.functional.mse_loss(forward(x[batch]), y[batch]).backward()
+                loss = loss_of(x[batch], y[batch])
+                loss.backward()
                 optimiser.step()
+                total += loss.item() * len(batch)
             with torch.no_grad():
-                loss = float(torch.nn.functional.mse_loss(forward(x_unseen), y_unseen))
+                yield total / len(x), loss_of(*self.unseen).item()
+
+    def fit(self, seed):
+        """RMSE and best epoch."""
+        self.torch.manual_seed(seed)
+        net, lowest, best, kept = self.net(), np.inf, 0, None
+        for epoch, (_, loss) in enumerate(self.epochs(net), start=1):
             if loss < lowest:
                 lowest, best, kept = loss, epoch, {name: value.clone() for name, value in net.state_dict().items()}
-            if epoch - best >= options["patience"]:
+            if epoch - best >= self.options["patience"]:
                 break
         net.load_state_dict(kept)
-        with torch.no_grad():
-            test = np.array(report["test_rows"])
-            forecast = (forward(inputs(test)) + linear(test)).numpy() * spread + centre
-        errors.append(rmse(invert(forecast), windows.steps[report["test_rows"]]))
-        print(f"     PyTorch, seed {seed}: RMSE {errors[-1]:.3f}, best in epoch {best + 1}", flush=True)
-    ours, theirs = report["metrics"]["rmse"], float(np.mean(errors))
-    check("sunspots: as good as PyTorch's", ours <= 1.03 * theirs, f"RMSE {ours:.3f}, PyTorch's mean {theirs:.3f}")
+        test = np.array(self.report["test_rows"])
+        with self.torch.no_grad():
+            steps = self.forward(net, self.samples(test)[0]).numpy() + self.flat(test) @ self.weights
+        return rmse(self.invert(steps * self.spread + self.centre), self.windows.steps[test]), best
+
+
+def check_steps(binary, repository):
+    """From the same weights, steps on all windows at once, whose order does not matter, lead PyTorch through the same losses:
+    gradients, optimiser, and what is learnt from are the same."""
+    for cell in ["lstm", "gru"]:
+        options = {"cell": cell, "layers": 2, "batch_size": 10**6, "learning_rate": 0.01, "epochs": 12, "weight_decay": 0.01}
+        # Beside a linear part the slope of the head's bias begins as rounding, whose sign decides the first step.
+        options["linear_part"] = False
+        _, report = train(binary, repository, *committed_options(**options))
+        # Steps this small move nothing, so that this run tells where the other one began.
+        _, begun = train(binary, repository, *committed_options(**options | {"learning_rate": 1e-30, "epochs": 1}))
+        by_torch = ByTorch(report)
+        net = by_torch.net()
+        by_torch.begin_as(net, begun["parameters"])
+        ours = [[epoch["training_loss"], epoch["validation_loss"]] for epoch in report["epochs"]]
+        check_relative(f"2 {cell}: losses as PyTorch's from the same weights", ours, list(by_torch.epochs(net)), 1e-4)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--millrace", default=ROOT / "target/release/millrace", help="the binary")
-    parser.add_argument("--torch", action="store_true", help="fit the same net by PyTorch as well")
+    parser.add_argument("--torch", action="store_true", help="compare with PyTorch as well")
+    parser.add_argument("--seeds", type=int, default=16, help="how often each of the two is fitted then, at least 2")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         check_kinds(arguments.millrace, folder)
         if COMMITTED.exists():
-            report = check_committed(arguments.millrace, folder)
+            check_committed(arguments.millrace, folder)
             if arguments.torch:
-                compare_with_torch(report)
+                check_steps(arguments.millrace, folder)
+                compare_with_torch(arguments.millrace, folder, arguments.seeds)
         else:
             print("!!!! NOT CHECKED: there is no models/sunspots/1")
     return verdict()

@@ -1,16 +1,19 @@
 """Holds `millrace train text-classifier` against ONNX Runtime, Hugging Face's tokenizers, scikit-learn, and PyTorch.
 
     python -m venv .venv && .venv/bin/pip install -r tests/python/requirements-texts.txt
-    .venv/bin/python tests/python/check_texts.py --millrace target/release/millrace [--model models/definitions/1] [--torch]
+    .venv/bin/python tests/python/check_texts.py --millrace target/release/millrace [--model models/definitions/1] \
+        [--torch [--seeds 8]]
 
 With --model, that version's figures are computed again from its files; otherwise a small one is trained first. --torch fits the
-same net with PyTorch on the same split, and prints what it comes to (some minutes; PyTorch has to be there). Every check runs,
-whatever failed before it; the last line counts them, and the exit code is 1 if one failed.
+same net with millrace and with PyTorch, with seeds 1, 2, … each and the same rows held out, and prints mean and standard deviation of
+both (with the committed model about two minutes a seed; PyTorch has to be there). Every check runs, whatever failed before it; the last
+line counts them, and the exit code is 1 if one failed.
 """
 
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from tokenizers import Tokenizer
 
+import over_seeds
 from checks import check, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +44,8 @@ def train(binary, folder, model, training, source):
     for option, value in training.items():
         if option not in ("algorithm", "train_rows", "test_rows"):
             command += [f"--{option.replace('_', '-')}", value]
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   env={"RAYON_NUM_THREADS": "1", **os.environ})
     return Path(folder) / model / "1", json.loads(report.read_text())
 
 
@@ -119,16 +124,35 @@ def check_baseline(metadata, texts, classes, train_rows, test):
     print(f"     held out: {net:.4f}, against {theirs:.4f} by character n-grams: {net - theirs:+.4f}")
 
 
-def fit_with_torch(folder, metadata, texts, classes, train_rows, test):
-    """The same net, options and split by PyTorch; its starting weights and batches are others."""
+def compare_with_torch(binary, scratch, options, source, texts, classes, test, count):
+    """Both systems with `count` seeds, which choose all but the rows held out: starting weights, batches, what is dropped, and
+    the rows that say which epoch is kept. PyTorch is given the tokens that millrace learnt with the same seed."""
+    options = {"split_seed": options["seed"], **options}
+    ours, theirs = [], []
+    for seed in range(1, count + 1):
+        fresh = Path(scratch) / f"seed-{seed}"
+        fresh.mkdir()
+        folder, report = train(binary, fresh, "definitions", {**options, "seed": seed}, source)
+        if report["test_rows"] != test:
+            check(f"seed {seed} holds the same rows out", False, len(report["test_rows"]))
+            return
+        metadata = tomllib.loads((folder / "model.toml").read_text())
+        ours.append(metadata["metrics"]["accuracy"])
+        accuracy, epoch = fit_with_torch(folder, metadata, texts, classes, report["train_rows"], test)
+        theirs.append(accuracy)
+        best = report["epochs"][-1]["best"]
+        print(f"     seed {seed}: {ours[-1]:.4f} here (best in epoch {best}), {theirs[-1]:.4f} by PyTorch ({epoch})", flush=True)
+    holds, found = over_seeds.compare("accuracy", ours, theirs, digits=4, larger_is_better=True)
+    check("no worse than PyTorch's by more than two standard errors", holds, found)
+
+
+def net_of_torch(options, tokens, length, classes):
+    """The same net by PyTorch."""
     import torch
     from torch import nn
 
-    options, names = metadata["training"], metadata["classes"]
+    torch.set_num_threads(1)
     width, heads = options["width"], options["heads"]
-    torch.manual_seed(options["seed"])
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    length = metadata["text"]["max_length"]
 
     class Block(nn.Module):
         def __init__(self):
@@ -146,12 +170,12 @@ def fit_with_torch(folder, metadata, texts, classes, train_rows, test):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens = nn.Embedding(tokenizer.get_vocab_size(), width)
+            self.tokens = nn.Embedding(tokens, width)
             self.places = nn.Parameter(torch.empty(length, width))
             for table in (self.tokens.weight, self.places):
                 nn.init.uniform_(table, -0.1, 0.1)
             self.blocks = nn.ModuleList(Block() for _ in range(options["layers"]))
-            self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, len(names))
+            self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
             self.drop = nn.Dropout(options["dropout"])
 
         def forward(self, ids, mask):
@@ -165,39 +189,116 @@ def fit_with_torch(folder, metadata, texts, classes, train_rows, test):
             mean = (self.norm(tokens) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             return self.head(self.drop(mean))
 
-    def samples(rows):
-        encodings = tokenizer.encode_batch([texts[row] for row in rows])
-        parts = [torch.tensor([getattr(one, part) for one in encodings]) for part in ("ids", "attention_mask")]
-        return *parts, torch.tensor([names.index(classes[row]) for row in rows])
+    return Net()
 
-    rows = np.random.default_rng(options["seed"]).permutation(train_rows)
-    held = round(len(rows) * options["validation_fraction"])
-    ids, mask, labels = samples(rows[held:])
-    net = Net()
+
+def epochs_of_torch(net, options, samples):
+    """Trains on token numbers, masks and labels, and gives the mean loss of each epoch."""
+    import torch
+
+    ids, mask, labels = samples
     adam = torch.optim.AdamW(net.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"])
-
-    def judge(rows):
-        net.eval()
-        with torch.no_grad():
-            ids, mask, labels = samples(rows)
-            logits = net(ids, mask)
-        return nn.functional.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
-
-    best, lowest, accuracy = 0, np.inf, 0
-    for epoch in range(1, options["epochs"] + 1):
+    for _ in range(options["epochs"]):
         net.train()
+        total = 0
         for part in torch.randperm(len(labels)).split(options["batch_size"]):
-            loss = nn.functional.cross_entropy(net(ids[part], mask[part]), labels[part])
+            loss = torch.nn.functional.cross_entropy(net(ids[part], mask[part]), labels[part])
             adam.zero_grad()
             loss.backward()
             adam.step()
-        loss, _ = judge(rows[:held])
+            total += loss.item() * len(part)
+        yield total / len(labels)
+
+
+def samples_of_torch(folder, names, texts, classes, rows):
+    import torch
+
+    encodings = Tokenizer.from_file(str(folder / "tokenizer.json")).encode_batch([texts[row] for row in rows])
+    parts = [torch.tensor([getattr(one, part) for one in encodings]) for part in ("ids", "attention_mask")]
+    return *parts, torch.tensor([names.index(classes[row]) for row in rows])
+
+
+def fit_with_torch(folder, metadata, texts, classes, train_rows, test):
+    """Accuracy and best epoch of the same net, options and split by PyTorch."""
+    import torch
+
+    options, names = metadata["training"], metadata["classes"]
+    torch.manual_seed(options["seed"])
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    net = net_of_torch(options, tokens, metadata["text"]["max_length"], len(names))
+    rows = np.random.default_rng(options["seed"]).permutation(train_rows)
+    held = round(len(rows) * options["validation_fraction"])
+    learnt, validation, unseen = [samples_of_torch(folder, names, texts, classes, part) for part in (rows[held:], rows[:held], test)]
+
+    def judge(samples):
+        ids, mask, labels = samples
+        net.eval()
+        with torch.no_grad():
+            logits = net(ids, mask)
+        return torch.nn.functional.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+    best, lowest, accuracy = 0, np.inf, 0
+    for epoch, _ in enumerate(epochs_of_torch(net, options, learnt), start=1):
+        loss, _ = judge(validation)
         if loss < lowest:
-            best, lowest, accuracy = epoch, loss, judge(test)[1]
+            best, lowest, accuracy = epoch, loss, judge(unseen)[1]
         if epoch - best >= options["patience"]:
             break
-    ours = metadata["metrics"]["accuracy"]
-    check("as good as PyTorch's", ours > accuracy - 0.015, f"{ours:.4f} here, {accuracy:.4f} by PyTorch (best in epoch {best})")
+    return accuracy, best
+
+
+def begin_as(net, folder, layers):
+    """Puts the weights of a graph into a net of PyTorch."""
+    import torch
+
+    graph = onnx.load(folder / "model.onnx").graph
+    ours = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    state = {"tokens.weight": ours["tokens"], "places": ours["places"]}
+
+    def dense(theirs, name):
+        state[f"{theirs}.weight"], state[f"{theirs}.bias"] = ours[f"{name}.weights"].T, ours[f"{name}.bias"]
+
+    def norm(theirs, name):
+        state[f"{theirs}.weight"], state[f"{theirs}.bias"] = ours[f"{name}.scale"], ours[f"{name}.shift"]
+
+    for place in range(layers):
+        theirs, name = f"blocks.{place}", f"block{place}"
+        for part in ("attention_norm", "dense_norm"):
+            norm(f"{theirs}.{part}", f"{name}.{part}")
+        parts = ("query", "key", "value")
+        state[f"{theirs}.attention.in_proj_weight"] = np.concatenate([ours[f"{name}.{part}.weights"].T for part in parts])
+        state[f"{theirs}.attention.in_proj_bias"] = np.concatenate([ours[f"{name}.{part}.bias"] for part in parts])
+        dense(f"{theirs}.attention.out_proj", f"{name}.mix")
+        dense(f"{theirs}.dense.0", f"{name}.widen")
+        dense(f"{theirs}.dense.2", f"{name}.narrow")
+    norm("norm", "norm")
+    dense("head", "head")
+    net.load_state_dict({name: torch.tensor(values) for name, values in state.items()})
+
+
+def check_steps(binary, scratch, texts, classes):
+    """From the same weights, steps on all rows at once, without dropout, lead PyTorch through the same losses. Each class has one
+    text, ten times, so that it is of no consequence which rows are learnt from."""
+    file = Path(scratch) / "few.csv"
+    few = [(texts[list(classes).index(name)], name) for name in sorted(set(classes))]
+    with open(file, "w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([("text", "class"), *(few * 10)])
+    options = {"width": 16, "heads": 4, "layers": 2, "vocabulary": 60, "max_length": 64, "dropout": 0, "token_dropout": 0, "epochs": 12,
+               "batch_size": 1000, "learning_rate": 0.005, "weight_decay": 0.05, "seed": 1}
+    source = {"data": file, "target": "class"}
+    _, report = train(binary, scratch, "steps", options, source)
+    # Steps this small move nothing, so that this run tells where the other one began.
+    folder, _ = train(binary, scratch, "begun", options | {"learning_rate": 1e-30, "epochs": 1}, source)
+    metadata = tomllib.loads((folder / "model.toml").read_text())
+    names = metadata["classes"]
+    samples = samples_of_torch(folder, names, [text for text, _ in few], [name for _, name in few], range(len(few)))
+    tokens = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    net = net_of_torch(options, tokens, metadata["text"]["max_length"], len(names))
+    begin_as(net, folder, options["layers"])
+    theirs = np.array(list(epochs_of_torch(net, options, samples)))
+    ours = np.array([epoch["training_loss"] for epoch in report["epochs"]])
+    worst = (abs(ours - theirs) / theirs).max()
+    check("losses are PyTorch's from the same weights", worst < 1e-4, f"{worst:.1e} at most, from {ours[0]:.4f} to {ours[-1]:.4f}")
 
 
 SMALL = {"epochs": 2, "width": 16, "vocabulary": 1000, "max_length": 24, "batch_size": 64, "learning_rate": 0.003, "seed": 42}
@@ -208,6 +309,7 @@ def main():
     parser.add_argument("--millrace", default=ROOT / "target/release/millrace", help="the binary")
     parser.add_argument("--model", type=Path, help="the folder of a version, whose command is run again")
     parser.add_argument("--torch", action="store_true", help="compare with PyTorch as well")
+    parser.add_argument("--seeds", type=int, default=8, help="how often each of the two is fitted then, at least 2")
     arguments = parser.parse_args()
     source = {"data": "definitions.csv", "target": "part_of_speech"}
     options = SMALL
@@ -229,7 +331,8 @@ def main():
         check_figures(folder, metadata, texts, classes, test)
         check_baseline(metadata, texts, classes, train_rows, test)
         if arguments.torch:
-            fit_with_torch(folder, metadata, texts, classes, train_rows, test)
+            check_steps(arguments.millrace, scratch, texts, classes)
+            compare_with_torch(arguments.millrace, scratch, options, source, texts, classes, test, arguments.seeds)
     return verdict()
 
 

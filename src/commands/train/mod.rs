@@ -94,6 +94,7 @@ fn request(data: &DataArgs) -> Result<Request, Failure> {
         },
         test_fraction: data.test_fraction,
         seed: data.seed,
+        split_seed: data.split_seed,
         description: data.description.clone(),
         command: None,
     })

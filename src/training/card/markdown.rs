@@ -203,7 +203,7 @@ fn data(subject: &Subject<'_>) -> Option<String> {
         train + test,
         plain(&subject.roles.target),
         request.test_fraction,
-        report.seed
+        request.split_seed()
     );
     text += &columns(subject);
     let missing = match subject.roles.missing {

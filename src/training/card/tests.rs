@@ -76,6 +76,7 @@ impl Made {
                 },
                 test_fraction: 0.25,
                 seed: 7,
+                split_seed: None,
                 description: Some("A <b>test</b>.".into()),
                 command: Some("millrace train made-up --data data.csv".into()),
             },

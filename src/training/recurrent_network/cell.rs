@@ -39,34 +39,35 @@ impl Cell {
 
 /// The weights of one layer that are being fitted; G gates of U units each.
 pub(super) struct Layer {
+    cell: Cell,
     /// Inputs × G·U.
     pub(super) input: Var,
     /// U × G·U.
     pub(super) recurrent: Var,
-    /// G·U.
+    /// G·U, added to what comes from the value.
     pub(super) bias: Var,
-    /// U: what a GRU's reset gate lets through beside the state. An LSTM needs no second bias.
-    pub(super) candidate_bias: Option<Var>,
+    /// G·U, added to what comes from the state. Only a GRU's candidate needs this second one; of the other gates the sum of the two
+    /// counts. PyTorch has both, and each takes steps of its own: with both here, the same weights learn the same there.
+    pub(super) state_bias: Var,
 }
 
 impl Layer {
-    /// Weights evenly spread within ±1/√U, as PyTorch begins.
+    /// Weights and biases evenly spread within ±1/√U, as PyTorch begins.
     pub(super) fn new(cell: Cell, inputs: usize, units: usize, generator: &mut Generator) -> Result<Self> {
         let limit = 1.0 / (units as f64).sqrt();
         let width = cell.gates() * units;
         let mut weights = |shape: &[usize]| uniform(shape, limit, generator);
         Ok(Self {
+            cell,
             input: weights(&[inputs, width])?,
             recurrent: weights(&[units, width])?,
             bias: weights(&[width])?,
-            candidate_bias: (cell == Cell::Gru).then(|| weights(&[units])).transpose()?,
+            state_bias: weights(&[width])?,
         })
     }
 
-    pub(super) fn variables(&self) -> Vec<Var> {
-        let mut variables = vec![self.input.clone(), self.recurrent.clone(), self.bias.clone()];
-        variables.extend(self.candidate_bias.clone());
-        variables
+    pub(super) fn variables(&self) -> [Var; 4] {
+        [&self.input, &self.recurrent, &self.bias, &self.state_bias].map(Var::clone)
     }
 
     /// The state (n × U) after each of the values (n × inputs each).
@@ -78,10 +79,10 @@ impl Layer {
         let mut states = Vec::with_capacity(values.len());
         for value in values {
             let from_value = value.matmul(&self.input)?.broadcast_add(&self.bias)?;
-            let from_state = state.matmul(&self.recurrent)?;
-            state = match &self.candidate_bias {
-                None => lstm(&(from_value + from_state)?, &mut memory)?,
-                Some(bias) => gru(&from_value, &from_state, bias, &state)?,
+            let from_state = state.matmul(&self.recurrent)?.broadcast_add(&self.state_bias)?;
+            state = match self.cell {
+                Cell::Lstm => lstm(&(from_value + from_state)?, &mut memory)?,
+                Cell::Gru => gru(&from_value, &from_state, &state)?,
             };
             states.push(state.clone());
         }
@@ -98,12 +99,12 @@ fn lstm(gates: &Tensor, memory: &mut Tensor) -> Result<Tensor> {
     part(1)? * memory.tanh()?
 }
 
-fn gru(from_value: &Tensor, from_state: &Tensor, bias: &Var, state: &Tensor) -> Result<Tensor> {
+fn gru(from_value: &Tensor, from_state: &Tensor, state: &Tensor) -> Result<Tensor> {
     let units = state.dim(D::Minus1)?;
     let open = (from_value.narrow(1, 0, 2 * units)? + from_state.narrow(1, 0, 2 * units)?)?;
     let open = sigmoid(&open)?;
     let (update, reset) = (open.narrow(1, 0, units)?, open.narrow(1, units, units)?);
-    let remembered = from_state.narrow(1, 2 * units, units)?.broadcast_add(bias)?;
+    let remembered = from_state.narrow(1, 2 * units, units)?;
     let candidate = (from_value.narrow(1, 2 * units, units)? + (reset * remembered)?)?.tanh()?;
     &candidate + (update * (state - &candidate)?)?
 }

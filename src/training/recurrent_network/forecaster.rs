@@ -13,10 +13,10 @@ pub(super) struct Recurrence {
     pub(super) input: Array2<f64>,
     /// U × G·U.
     pub(super) recurrent: Array2<f64>,
-    /// G·U.
+    /// G·U, of what comes from the value.
     pub(super) bias: Array1<f64>,
-    /// U, for a GRU.
-    pub(super) candidate_bias: Option<Array1<f64>>,
+    /// G·U, of what comes from the state.
+    pub(super) state_bias: Array1<f64>,
 }
 
 /// A fitted net.
@@ -92,7 +92,7 @@ impl Forecaster {
         let name = |part: &str| format!("layer{place}.{part}");
         let weights = [("input", &layer.input), ("recurrent", &layer.recurrent)]
             .map(|(part, weights)| one_direction(graph, &name(part), &weights.t().to_owned()));
-        let bias = layer.biases();
+        let bias: Vec<f64> = layer.bias.iter().chain(&layer.state_bias).copied().collect();
         let bias = graph.parameter(&name("bias"), &[1, bias.len()], single(&bias));
         let (all, last) = (name("states"), name("last"));
         let mut attributes = vec![("hidden_size", Attribute::Int(units as i64))];
@@ -125,7 +125,7 @@ impl Forecaster {
                 "input": nested(&layer.input),
                 "recurrent": nested(&layer.recurrent),
                 "bias": layer.bias.to_vec(),
-                "candidate_bias": layer.candidate_bias.as_ref().map(Array1::to_vec),
+                "state_bias": layer.state_bias.to_vec(),
             })
         };
         json!({
@@ -134,18 +134,6 @@ impl Forecaster {
             "head": dense(&self.head),
             "linear": self.linear.as_ref().map(dense),
         })
-    }
-}
-
-impl Recurrence {
-    /// The biases of what comes from the value, then those of what comes from the state: 2·G·U.
-    fn biases(&self) -> Vec<f64> {
-        let mut of_state = vec![0.0; self.bias.len()];
-        if let Some(candidate) = &self.candidate_bias {
-            let start = of_state.len() - candidate.len();
-            of_state.splice(start.., candidate.iter().copied());
-        }
-        self.bias.iter().copied().chain(of_state).collect()
     }
 }
 

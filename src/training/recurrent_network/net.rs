@@ -59,7 +59,7 @@ impl RecurrentNet {
                 input: matrix(&layer.input)?,
                 recurrent: matrix(&layer.recurrent)?,
                 bias: vector(&layer.bias)?,
-                candidate_bias: layer.candidate_bias.as_ref().map(vector).transpose()?,
+                state_bias: vector(&layer.state_bias)?,
             })
         };
         self.layers.iter().map(copy).collect()

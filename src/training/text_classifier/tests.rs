@@ -204,6 +204,7 @@ fn request(options: TextClassifier, folder: &Path, data: &str) -> Request {
         },
         test_fraction: 0.25,
         seed: 5,
+        split_seed: None,
         description: None,
         command: None,
     }
