@@ -13,7 +13,6 @@ line counts them, and the exit code is 1 if one failed.
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -44,8 +43,7 @@ def train(binary, folder, model, training, source):
     for option, value in training.items():
         if option not in ("algorithm", "train_rows", "test_rows"):
             command += [f"--{option.replace('_', '-')}", value]
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   env={"RAYON_NUM_THREADS": "1", **os.environ})
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return Path(folder) / model / "1", json.loads(report.read_text())
 
 
