@@ -212,6 +212,15 @@ def until_up(admin, count, seconds=60):
         time.sleep(0.05)
 
 
+def until_ready(port, model, seconds=60):
+    """A worker takes requests as soon as it has one model, and what it has yet to load is refused."""
+    limit = time.monotonic() + seconds
+    while call(port, "GET", f"/v2/models/{model}/ready")[0] != 200:
+        if time.monotonic() > limit:
+            raise RuntimeError(f"{model} was not ready in {seconds} s")
+        time.sleep(0.05)
+
+
 def soak(arguments, folder, processes):
     """Runs it; the samples by process, what was sent, what failed, how often what was changed."""
     ports = [free_port() for _ in range(3)]
@@ -223,6 +232,7 @@ def soak(arguments, folder, processes):
     text += "".join(f'[[gateway.workers]]\nid = "{name}"\nurl = "http://127.0.0.1:{port}"\n' for name, port in zip("abc", ports))
     processes["gateway"] = Millrace(arguments.millrace, "gateway", text, folder)
     until_up(admin, 3)
+    until_ready(listen, "iris")
     goes, stay = processes["worker a"], ["gateway", "worker b", "worker c"]
     clients, samples, changes = Clients(listen), {name: [] for name in stay}, collections.Counter()
     policies, begun = itertools.cycle(POLICIES), time.monotonic()

@@ -11,7 +11,9 @@ with what PyTorch makes of the same texts. The exit code is 1 if something diffe
 
 import argparse
 import json
+import random
 import shutil
+import string
 import sys
 import tempfile
 from pathlib import Path
@@ -32,8 +34,11 @@ SENTENCES = [
     "the mill stands by the river", "the wheel of the mill turns", "grain and flour", "water runs, and the wheel turns.",
     "is the water of the river in the mill?", "The MILL!", "mills, milling, milled, miller", "0 1 10 101",
 ]
+# Letters without a pattern: one letter over and over can be divided into pieces in several ways that are equally likely, and which of
+# them a unigram model takes is a matter of rounding.
+WORD = "".join(random.Random(7).choices(string.ascii_lowercase, k=3000))
 ODD = ["", " ", "\n\t", "?!", "naïve café", "e\u0301 é", "水车在河边", "我们明天去北京", "こんにちは、世界", "Привет, мир", "مرحبا",
-       "नमस्ते", "สวัสดี", "😀", "👩‍👩‍👧‍👦 🇸🇳", "[CLS] mill [SEP]", "x" * 99, "x" * 101, "x" * 3000, "zero\u200bwidth", "\ufffd",
+       "नमस्ते", "สวัสดี", "😀", "👩‍👩‍👧‍👦 🇸🇳", "[CLS] mill [SEP]", WORD[:99], WORD[:101], WORD, "zero\u200bwidth", "\ufffd",
        "  two  blanks  ", "tab\tand\nnewline", "https://example.org/a?b=c#d"]
 TEXTS = SENTENCES + ODD + [" ".join(SENTENCES * times) for times in (1, 3, 20)]
 
