@@ -51,17 +51,19 @@ impl InPlace {
         (!is_taken).then(|| Turn(Some(Arc::clone(self))))
     }
 
-    fn run(&self) {
+    /// Runs what waits, as long as the network may wait for that. What is left then is for a turn of its own, after another one
+    /// of all others.
+    fn run(self: &Arc<Self>) {
         // From here on the next request is for somebody else to run.
         self.is_due.store(false, Ordering::Release);
-        let mut executor = match self.executor.try_lock() {
-            Ok(executor) => executor,
-            Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
-            // Another thread of the network is at it.
+        let is_done = match self.executor.try_lock() {
+            Ok(mut executor) => executor.work_off(QUICK),
+            Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned).work_off(QUICK),
+            // Another thread of the network is at it, and may be about to end.
             Err(TryLockError::WouldBlock) => return self.queue.wake(),
         };
-        if !executor.work_off(QUICK) {
-            self.queue.wake();
+        if !is_done && let Some(turn) = self.turn() {
+            tokio::spawn(turn.take());
         }
     }
 }
@@ -69,19 +71,24 @@ impl InPlace {
 impl Turn {
     /// Waits until all others had their turn, and runs what waits then.
     pub(super) async fn take(mut self) {
-        let mut has_waited = false;
-        poll_fn(|context| {
-            if std::mem::replace(&mut has_waited, true) {
-                return Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        let_others_go_first().await;
         if let Some(in_place) = self.0.take() {
             in_place.run();
         }
     }
+}
+
+/// Goes on once every other task that is ready now has had its turn.
+async fn let_others_go_first() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Drop for Turn {
