@@ -21,11 +21,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from support import ROOT, is_whole
+
 CLIENTS = 64
 FREE = 16  # the size of an axis that may have any
 TEXT = "the mill stands by the river and its wheel turns"
-HEAD = re.compile(rb"content-length: (\d+)", re.I)
 
 
 def value_of(datatype, chance):
@@ -67,9 +67,7 @@ class Client:
         if not part:
             raise RuntimeError("the worker closed a connection")
         self.answer += part
-        head, end, body = self.answer.partition(b"\r\n\r\n")
-        length = HEAD.search(head) if end else None
-        return length is not None and len(body) >= int(length[1])
+        return is_whole(self.answer)
 
 
 def rows_per_second(port, model, row, seconds):

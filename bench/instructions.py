@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support import BINARY, ROOT, free_port, wait_until_ready
+from support import BINARY, ROOT, free_port, is_whole, wait_until_ready
 
 RECORD = ROOT / "bench" / "instructions.json"
 TOLERANCE = 0.05
@@ -29,7 +29,6 @@ REQUESTS = 2_000
 WARM_UP = 200
 PATIENCE = 120  # seconds for a start under callgrind
 HEAD = "POST /models/digits/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
-LENGTH = re.compile(rb"content-length: (\d+)", re.I)
 
 
 def body_of(rows):
@@ -51,19 +50,13 @@ class Connection:
         for _ in range(count):
             self.socket.sendall(request)
             answer = b""
-            while not self.is_whole(answer):
+            while not is_whole(answer):
                 part = self.socket.recv(1 << 16)
                 if not part:
                     sys.exit("the server closed the connection")
                 answer += part
             if not answer.startswith(b"HTTP/1.1 200 "):
                 sys.exit(f"a request was refused: {answer[:500].decode(errors='replace')}")
-
-    @staticmethod
-    def is_whole(answer):
-        head, end, body = answer.partition(b"\r\n\r\n")
-        length = LENGTH.search(head) if end else None
-        return length is not None and len(body) >= int(length[1])
 
 
 class Server:

@@ -1,6 +1,7 @@
 """What several measures need: where things are, free ports, servers that are ready, and nginx's configuration."""
 import os
 import pathlib
+import re
 import socket
 import sys
 import time
@@ -8,12 +9,20 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "millrace"
+LENGTH = re.compile(rb"content-length: (\d+)", re.I)
 
 
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def is_whole(answer):
+    """Whether these bytes hold an HTTP answer to its end, which its content-length tells."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = LENGTH.search(head) if end else None
+    return length is not None and len(body) >= int(length[1])
 
 
 def wait_until_ready(url, seconds=20):

@@ -80,14 +80,17 @@ pub fn is_for_client(name: &str) -> bool {
     !NEVER_PASSED.iter().any(is) && !is(&headers::LOAD_METRICS) && !is(&headers::REQUEST_ID)
 }
 
+/// The members of a header that is a list. By bytes: one that is no text would hide the others.
+pub fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
 /// The headers that belong to a connection because it names them.
-#[must_use]
-pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let lists = headers.get_all(header::CONNECTION).iter();
-    // By bytes: one that is no text beside them would hide the other names.
     lists
-        .flat_map(|list| list.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .flat_map(|list| members(list.as_bytes()))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect()
 }
 

@@ -37,7 +37,7 @@ impl Dialect for Native {
             return decode_rows(&request, body, served);
         };
         let served = finder.find(plain.model, plain.version)?;
-        match validation::plain_tensor(&plain, &served.schema) {
+        match validation::plain_tensor(plain, &served.schema) {
             Some(tensor) => Ok(Decoded {
                 served,
                 inputs: Inputs::Read(vec![tensor], None),

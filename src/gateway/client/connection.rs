@@ -1,5 +1,6 @@
 //! One connection to a worker: a request goes out, and the head of its answer comes back.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -185,12 +186,11 @@ impl Connection {
 
     /// Waits for more bytes; that there are none is an error.
     pub(super) async fn read(&mut self) -> Result<(), SendError> {
-        self.incoming.reserve(READ);
-        match self.stream.read_buf(&mut self.incoming).await {
-            Ok(0) => Err(SendError::BrokenOff(
+        match poll_fn(|context| self.poll_read(context)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SendError::BrokenOff(
                 "the worker closed the connection".to_owned(),
             )),
-            Ok(_) => Ok(()),
             Err(error) => Err(SendError::BrokenOff(error.to_string())),
         }
     }

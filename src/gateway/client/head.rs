@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use crate::api::load_report::LoadReport;
-use crate::gateway::proxy_headers::is_for_client;
+use crate::gateway::proxy_headers::{is_for_client, members};
 use crate::http::headers::LOAD_METRICS;
 
 /// Bytes that a head may have.
@@ -181,11 +181,6 @@ fn length(value: &[u8]) -> Result<u64, BadHead> {
 
 fn bad_length(value: &[u8]) -> BadHead {
     BadHead::Length(String::from_utf8_lossy(value).into_owned())
-}
-
-/// The members of a header that is a list.
-fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 fn has_token(list: &[u8], token: &[u8]) -> bool {

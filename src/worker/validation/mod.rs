@@ -43,7 +43,7 @@ pub fn tensors_of(inputs: &[Datum<'_>], model: &str, schema: &Schema) -> Result<
 
 /// The tensor of rows of nothing but numbers, where the model takes them in one input of floats and nothing is wrong with
 /// them; else none, and [`tensors_of`] says why.
-pub(super) fn plain_tensor(request: &PlainRequest<'_>, schema: &Schema) -> Option<Tensor> {
+pub(super) fn plain_tensor(request: PlainRequest<'_>, schema: &Schema) -> Option<Tensor> {
     let Layout::Features { count, .. } = &schema.layout else {
         return None;
     };
@@ -58,7 +58,7 @@ pub(super) fn plain_tensor(request: &PlainRequest<'_>, schema: &Schema) -> Optio
             let is_in_range = singles.iter().all(|single| single.is_finite());
             Values::F32(is_in_range.then_some(singles)?)
         }
-        Datatype::F64 => Values::F64(request.values.clone()),
+        Datatype::F64 => Values::F64(request.values),
         _ => return None,
     };
     let mut shape = vec![rows];

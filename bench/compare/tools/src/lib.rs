@@ -1,11 +1,58 @@
-//! What the programs of `bench/compare` share: reading `--name value` from the command line.
+//! What the programs of `bench/compare` share: reading `--name value` from the command line, and hyper on one thread.
 
+use std::convert::Infallible;
 use std::env;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::str::FromStr;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::task::{LocalSet, spawn_local};
 
 /// What went wrong, for the one line that a program ends with.
 pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// Answers requests by `service` on this thread, as bare as hyper does it, until no connection can be taken any more.
+///
+/// # Errors
+///
+/// There is no runtime, or no connection.
+pub fn serve<S, B>(listen: SocketAddr, service: S) -> Result<(), Failure>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    B: Body + 'static,
+    B::Error: Into<Failure>,
+{
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(LocalSet::new().run_until(accept(listen, service)))
+}
+
+async fn accept<S, B>(listen: SocketAddr, service: S) -> Result<(), Failure>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    B: Body + 'static,
+    B::Error: Into<Failure>,
+{
+    let listener = TcpListener::bind(listen).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let service = service.clone();
+        spawn_local(async move {
+            // How a connection ends is the client's business.
+            let _ = http1::Builder::new()
+                .pipeline_flush(true)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
 
 /// The command line, as pairs of `--name value` and flags.
 pub struct Arguments(Vec<String>);

@@ -16,14 +16,12 @@ use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::http::HeaderValue;
 use hyper::http::uri::{Authority, Scheme};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use millrace_compare::{Arguments, Failure};
-use tokio::net::TcpListener;
+use hyper_util::rt::TokioExecutor;
+use millrace_compare::{Arguments, Failure, serve};
 
 struct Proxy {
     client: Client<HttpConnector, Incoming>,
@@ -39,40 +37,22 @@ fn main() -> Result<(), Failure> {
         .split(',')
         .map(str::parse)
         .collect::<Result<Vec<Authority>, _>>()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(tokio::task::LocalSet::new().run_until(serve(listen, upstreams)))
-}
-
-async fn serve(listen: SocketAddr, upstreams: Vec<Authority>) -> Result<(), Failure> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client = Client::builder(TokioExecutor::new()).build(connector);
     let proxy = Rc::new(Proxy {
-        client,
+        client: Client::builder(TokioExecutor::new()).build(connector),
         upstreams,
         turn: Cell::new(0),
     });
-    let listener = TcpListener::bind(listen).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let proxy = proxy.clone();
-        tokio::task::spawn_local(async move {
-            let service = service_fn(|request| pass_on(request, &proxy));
-            // How a connection ends is the client's business.
-            let _ = http1::Builder::new()
-                .pipeline_flush(true)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
+    serve(
+        listen,
+        service_fn(move |request| pass_on(request, Rc::clone(&proxy))),
+    )
 }
 
 async fn pass_on(
     mut request: Request<Incoming>,
-    proxy: &Proxy,
+    proxy: Rc<Proxy>,
 ) -> Result<Response<BoxBody<Bytes, hyper::Error>>, Infallible> {
     let turn = proxy.turn.get();
     proxy.turn.set(turn.wrapping_add(1));

@@ -8,19 +8,16 @@
 use std::convert::Infallible;
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use millrace_compare::{Arguments, Failure};
+use millrace_compare::{Arguments, Failure, serve};
 use serde::Deserialize;
-use tokio::net::TcpListener;
 
 /// A native prediction request, and nothing more of it than a server needs.
 #[derive(Deserialize)]
@@ -43,37 +40,20 @@ fn main() -> Result<(), Failure> {
     let models = format!(
         r#"{{"models":[{{"name":"{model}","task":"classification","versions":[{{"version":"1","state":"ready"}}]}}]}}"#
     );
-    let constant = Arc::new(Constant {
+    let constant = Rc::new(Constant {
         answer: fs::read(arguments.required::<String>("--answer")?)?.into(),
         models: models.into(),
         is_blind: arguments.has("--blind"),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    runtime.block_on(tokio::task::LocalSet::new().run_until(serve(listen, constant)))
-}
-
-async fn serve(listen: SocketAddr, constant: Arc<Constant>) -> Result<(), Failure> {
-    let listener = TcpListener::bind(listen).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let constant = constant.clone();
-        tokio::task::spawn_local(async move {
-            let service = service_fn(|request| answer(request, &constant));
-            // How a connection ends is the client's business.
-            let _ = http1::Builder::new()
-                .pipeline_flush(true)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
+    serve(
+        listen,
+        service_fn(move |request| answer(request, Rc::clone(&constant))),
+    )
 }
 
 async fn answer(
     request: Request<Incoming>,
-    constant: &Constant,
+    constant: Rc<Constant>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_prediction = request.method() == Method::POST;
     let asks_for_models = request.uri().path() == "/models";
