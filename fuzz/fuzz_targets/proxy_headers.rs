@@ -1,11 +1,12 @@
-//! The headers that pass through the gateway, one a line: those of a client, and those of a worker's answer. What belongs to one
-//! connection never passes; everything else does, as often as it was there, in its order.
+//! The headers that pass through the gateway, one a line: those of a client, and the names of those of a worker's answer. What
+//! belongs to one connection never passes; everything else does, as often as it was there, in its order.
 #![no_main]
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use millrace::gateway::proxy_headers::{to_client, to_worker};
-use millrace::http::server::ClientAddress;
+use millrace::gateway::proxy_headers::{ToWorker, is_for_client};
+use millrace::http::origin::{Client, Origin};
+use millrace::http::request_id::RequestId;
 
 /// RFC 9110, section 7.6.1, and what each side of a proxy says for itself.
 const NEVER: [&str; 12] = [
@@ -50,9 +51,10 @@ fn passes(all: &HeaderMap, name: &str) -> bool {
     !NEVER.contains(&name) && !is_named(all, name)
 }
 
-/// What passed must be all that may, but for the headers called `but`, which each direction has its own rule for.
-fn assert_passed(all: &HeaderMap, passed: &HeaderMap, but: &str) {
-    for name in all.keys().chain(passed.keys()).filter(|name| *name != but) {
+/// What passed must be all that may, but for the headers in `but`, which have rules of their own.
+fn assert_passed(all: &HeaderMap, passed: &HeaderMap, but: &[&str]) {
+    let names = all.keys().chain(passed.keys());
+    for name in names.filter(|name| !but.contains(&name.as_str())) {
         let wanted = all.get_all(name).iter().filter(|_| passes(all, name.as_str()));
         assert!(
             wanted.eq(passed.get_all(name)),
@@ -61,30 +63,48 @@ fn assert_passed(all: &HeaderMap, passed: &HeaderMap, but: &str) {
     }
 }
 
+/// What a worker gets of these.
+fn passed(to_worker: &ToWorker) -> HeaderMap {
+    let mut passed = HeaderMap::new();
+    for (name, value) in to_worker.iter() {
+        passed.append(name, value.clone());
+    }
+    passed
+}
+
+/// The values of a header that may pass, and after them this one.
+fn with_own<'a>(all: &'a HeaderMap, name: &str, own: &'a str) -> Vec<&'a [u8]> {
+    let of_client = all.get_all(name).iter().filter(|_| passes(all, name));
+    of_client
+        .map(HeaderValue::as_bytes)
+        .chain([own.as_bytes()])
+        .collect()
+}
+
 fuzz_target!(|input: &[u8]| {
     let all = headers_in(input);
-    let client = ClientAddress(([192, 0, 2, 7], 1234).into());
-    let passed = to_worker(&all, Some(client));
-    assert_passed(&all, &passed, "x-forwarded-for");
-    let before = all
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter(|_| passes(&all, "x-forwarded-for"));
-    let chain: Vec<_> = before
-        .map(HeaderValue::as_bytes)
-        .chain([&b"192.0.2.7"[..]])
-        .collect();
+    let id = RequestId::take_or_make(&all);
+    let origin = Origin {
+        client: Client::at(([192, 0, 2, 7], 1234).into()),
+        id: id.clone(),
+    };
+    let to_worker = ToWorker::of(all.clone(), origin);
+    let told = passed(&to_worker);
+    assert_passed(&all, &told, &["x-forwarded-for", "x-request-id"]);
+    let chain = with_own(&all, "x-forwarded-for", "192.0.2.7");
     assert!(
-        passed.get_all("x-forwarded-for").iter().eq(chain),
-        "{all:?} became {passed:?}"
+        told.get_all("x-forwarded-for").iter().eq(chain),
+        "{all:?} became {told:?}"
     );
-    assert_passed(&all, &to_worker(&all, None), "");
+    assert!(told.get_all("x-request-id").iter().eq([id.as_str()]), "{told:?}");
 
-    let mut answer = all.clone();
-    to_client(&mut answer);
-    assert!(!answer.contains_key("endpoint-load-metrics"));
-    assert_eq!(answer.get(CONTENT_LENGTH), all.get(CONTENT_LENGTH));
-    assert!(answer.get_all(CONTENT_LENGTH).iter().count() <= 1);
-    answer.remove(CONTENT_LENGTH);
-    assert_passed(&all, &answer, "endpoint-load-metrics");
+    let without = passed(&to_worker.without(&[HeaderName::from_static("accept")]));
+    assert!(!without.contains_key("accept"), "{without:?}");
+    assert_passed(&all, &without, &["accept", "x-forwarded-for", "x-request-id"]);
+
+    for name in all.keys().map(HeaderName::as_str) {
+        let is_ours = matches!(name, "x-request-id" | "endpoint-load-metrics");
+        assert_eq!(is_for_client(name), !NEVER.contains(&name) && !is_ours, "{name}");
+        assert_eq!(is_for_client(&name.to_ascii_uppercase()), is_for_client(name), "{name}");
+    }
 });
