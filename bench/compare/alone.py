@@ -13,6 +13,7 @@ from process import Failed
 
 CONNECTIONS = 32
 ROWS = 64
+WIDE = ("wide", "linear")
 
 
 class Shipped(subjects.MillraceWorker):
@@ -51,14 +52,19 @@ def measure(machine, models, rounds, seconds):
 
 
 def wide(machine, models, rounds, seconds):
-    """Rows per second and CPU per row of 64 rows of 784 values, as JSON and as binary tensors of V2."""
+    """Rows per second and CPU per row of 64 rows of 784 values, as JSON and as binary tensors of V2, by model: the less the
+    model itself costs, the more it matters how its rows are written."""
+    return {model: forms(machine, model, rounds, seconds) for model in WIDE}
+
+
+def forms(machine, model, rounds, seconds):
     subject = subjects.MillraceWorker()
-    running = subject.start(machine, "wide")
+    running = subject.start(machine, model)
     results = {"rows": [], "v2": []}
     try:
         for number in range(rounds + 1):
             for body in sorted(results, reverse=number % 2 == 1):
-                request, expected = subject.request(machine, "wide", body)
+                request, expected = subject.request(machine, model, body)
                 expect = bodies.check(running.port, request, expected)
                 before = running.cpu_seconds()
                 result = generate(machine, running.port, request, expect, CONNECTIONS, seconds)

@@ -97,11 +97,18 @@ def summary(figures, alone):
     for scenario, ours in ((worker, WORKER), (gateway, GATEWAY), (whole, WHOLE)):
         if scenario:
             crowded(scenario, ours, add)
-    wide = alone.get("wide", {})
-    if wide.get("rows") and wide.get("v2"):
-        middle = {body: statistics.median(each["rows_per_second"] for each in wide[body]) for body in ("rows", "v2")}
-        add("64 binary rows over 64 JSON rows, 784 values each, rows/s", middle["v2"] / middle["rows"])
+    for model, forms in models_of_784(alone):
+        middle = {body: statistics.median(each["rows_per_second"] for each in forms[body]) for body in ("rows", "v2")}
+        add(f"64 binary rows over 64 JSON rows, 784 values each, {model}, rows/s", middle["v2"] / middle["rows"])
     return ["| what | |", "|---|---:|", *rows]
+
+
+def models_of_784(alone):
+    """What was measured of the models that rows of 784 values go to, by what they are."""
+    wide = alone.get("wide", {})
+    for name, title in (("wide", "a net of 256 and 128 units"), ("linear", "a softmax")):
+        if name in wide and all(wide[name].values()):
+            yield title, wide[name]
 
 
 def crowded(scenario, ours, add):
@@ -149,11 +156,10 @@ def of_alone(alone):
     for name, told in alone.items():
         if "failed" in told:
             lines.append(f"- {name} could not be measured: {told['failed']}")
-    wide = alone.get("wide", {})
-    for body, title in (("rows", "JSON"), ("v2", "V2 binary")):
-        if wide.get(body):
-            rate, cpu = (statistics.median(each[key] for each in wide[body]) for key in ("rows_per_second", "cpu_us"))
-            lines.append(f"- 64 rows of 784 values a request, {title}: {rate:,.0f} rows/s, {cpu:.2f} µs CPU a row.")
+    for model, forms in models_of_784(alone):
+        for body, title in (("rows", "JSON"), ("v2", "V2 binary")):
+            rate, cpu = (statistics.median(each[key] for each in forms[body]) for key in ("rows_per_second", "cpu_us"))
+            lines.append(f"- 64 rows of 784 values a request, {model}, {title}: {rate:,.0f} rows/s, {cpu:.2f} µs CPU a row.")
     memory = alone.get("memory", {})
     for name, points in memory.items() if "failed" not in memory else ():
         told = ", ".join(f"{megabytes:.1f} after {requests:,}" for requests, megabytes in points[1:])
