@@ -20,3 +20,5 @@ pub const DEBUG: &str = "x-millrace-debug";
 pub const DECISION: &str = "x-millrace-decision";
 /// On the gateway's answers to predictions that named no version: the one that the model's rollout chose.
 pub const ROLLOUT: &str = "x-millrace-rollout";
+/// On a worker's list of its models: how many links a gateway may have to it.
+pub const LINKS: &str = "x-millrace-links";

@@ -91,7 +91,7 @@ impl Front {
                 public,
                 router::public(gateway.clone(), access_log),
                 settings,
-                network_threads(settings.threads)?,
+                network_threads(settings.network_threads().get())?,
                 &gateway.drain,
             ),
             admin: listen(

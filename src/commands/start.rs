@@ -1,9 +1,7 @@
 //! What every role does when it starts: read the configuration, make a runtime, bind.
 
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::path::Path;
-use std::thread::available_parallelism;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -43,10 +41,9 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::failed)
 }
 
-/// So many threads for connections; none: one per core. Needs the runtime.
-pub(super) fn network_threads(count: Option<usize>) -> Result<Threads, Failure> {
-    let one_per_core = || available_parallelism().map_or(1, NonZero::get);
-    Threads::start(count.unwrap_or_else(one_per_core)).map_err(Failure::failed)
+/// So many threads for connections. Needs the runtime.
+pub(super) fn network_threads(count: usize) -> Result<Threads, Failure> {
+    Threads::start(count).map_err(Failure::failed)
 }
 
 /// Allows this process as many file descriptors as the system lets it have: each connection takes one, and the usual

@@ -65,7 +65,7 @@ async fn serve(
     let access_log = AccessLog(config.telemetry.access_log);
     let program = std::env::current_exe().map_err(Failure::failed)?;
     let trial = Trial::new(program, config.worker.loading.clone());
-    let threads = network_threads(Some(config.worker.threads))?;
+    let threads = network_threads(config.worker.threads)?;
     let worker = Worker::new(config.worker, trial, drain.clone()).map_err(Failure::usage)?;
 
     // Bound before the models are loaded: whoever asks meanwhile learns that they are loading.

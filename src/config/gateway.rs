@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -48,6 +50,8 @@ pub struct GatewayConfig {
     pub max_in_flight: usize,
     /// Threads for connections; none: one per core.
     pub threads: Option<usize>,
+    /// Whether small predictions that wait for one worker at the same time travel together.
+    pub coalesce: bool,
     /// What it accepts.
     #[serde(flatten)]
     pub http: HttpConfig,
@@ -141,6 +145,7 @@ impl GatewayConfig {
             connect_timeout: positive(&mut section, "connect_timeout", Duration::from_secs(1)),
             max_in_flight: at_least_one(&mut section, "max_in_flight", 1024),
             threads: section.optional("threads"),
+            coalesce: section.value("coalesce", true),
             repository: RepositoryCallsConfig::read(section.section("repository"), &http),
             http,
             shutdown: ShutdownConfig::read(section.section("shutdown")),
@@ -162,6 +167,13 @@ impl GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// How many threads serve connections.
+    #[must_use]
+    pub fn network_threads(&self) -> NonZero<usize> {
+        let configured = self.threads.and_then(NonZero::new);
+        configured.unwrap_or_else(|| available_parallelism().unwrap_or(NonZero::<usize>::MIN))
+    }
+
     /// Refuses a configuration that names no worker and nowhere to find one, where nobody else starts some.
     pub fn require_workers(&self) -> Result<(), ConfigErrors> {
         if !self.workers.is_empty() || !self.discovery.is_empty() {

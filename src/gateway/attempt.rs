@@ -31,7 +31,7 @@ pub(super) struct Tried {
 
 /// Sends `call` to the worker that was picked for it.
 pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
-    let decay = gateway.settings().balancing.decay;
+    let decay = gateway.setting(|settings| settings.balancing.decay);
     let endpoint = Arc::clone(&picked.endpoint);
     let mut guard = InFlight::begin(picked, gateway.clock, decay);
     let answering = async {
@@ -92,7 +92,6 @@ fn note(
     guard: &mut InFlight,
     retry_after: Option<Duration>,
 ) {
-    let settings = gateway.settings();
     let is_prediction = call.is_prediction();
     guard.endpoint().metrics.count(verdict.outcome);
     if is_prediction {
@@ -106,7 +105,7 @@ fn note(
         Latency::Measured | Latency::Unknown => guard.says_nothing(),
         Latency::AtLeast => {}
         Latency::Penalty => {
-            let penalty = settings.balancing.failure_penalty;
+            let penalty = gateway.setting(|settings| settings.balancing.failure_penalty);
             guard.failed(retry_after.unwrap_or_default().max(penalty));
         }
     }
@@ -115,7 +114,6 @@ fn note(
 /// Lets those hear what came of a prediction who judge by it: the rollout that it is part of, and the breaker of the
 /// endpoint. That the version of a split fails is the version's fault, and no endpoint's.
 fn judge(gateway: &Gateway, call: &Call, verdict: &Verdict, guard: &InFlight) {
-    let settings = gateway.settings();
     let elapsed = guard.elapsed();
     if let Some(part) = &call.part {
         // All versions meet the same clients: however little time one of them gives, running out of it counts.
@@ -123,10 +121,12 @@ fn judge(gateway: &Gateway, call: &Call, verdict: &Verdict, guard: &InFlight) {
             part.take_mark(mark, elapsed, gateway.clock);
         }
     }
-    let mark = verdict.mark(elapsed, settings.deadline);
-    if let Some(mark) = mark.filter(|_| !call.is_split()) {
-        gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
-    }
+    gateway.setting(|settings| {
+        let mark = verdict.mark(elapsed, settings.deadline);
+        if let Some(mark) = mark.filter(|_| !call.is_split()) {
+            gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+        }
+    });
 }
 
 /// Takes in what a try that failed says of the worker's health. What the version of a split does to its connections is no

@@ -22,7 +22,7 @@ use super::target::Target;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::http::deadline::Deadline;
 use crate::http::headers;
-use crate::http::observe::Outcome;
+use crate::http::observe::{Outcome, Reported};
 use crate::telemetry::gateway_metrics::GatewayMetrics;
 
 /// A request on its way to some worker.
@@ -67,7 +67,7 @@ impl Forwarded {
     }
 
     /// The answer for the client, which tells who gave it and after how many tries.
-    pub fn into_response(self) -> Response<Body> {
+    pub fn into_reported(self) -> Reported {
         let Self {
             result,
             outcome,
@@ -89,8 +89,7 @@ impl Forwarded {
                 told.insert(headers::DECISION, decisions);
             }
         }
-        response.extensions_mut().insert(outcome);
-        response
+        Reported { response, outcome }
     }
 }
 

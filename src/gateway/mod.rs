@@ -85,6 +85,16 @@ pub struct Gateway {
     probers: Mutex<Vec<(Arc<Endpoint>, AbortHandle)>>,
 }
 
+/// What sends its requests.
+fn client(config: &GatewayConfig) -> WorkerClient {
+    let client = WorkerClient::new(config.connect_timeout);
+    if config.coalesce {
+        client.with_links(config.network_threads())
+    } else {
+        client
+    }
+}
+
 impl Gateway {
     /// A gateway over the workers of `config`, probing them from now on. Needs a tokio runtime.
     #[must_use]
@@ -100,7 +110,7 @@ impl Gateway {
                 metrics.clone(),
             ),
             clock,
-            client: WorkerClient::new(config.connect_timeout),
+            client: client(&config),
             budget: RetryBudget::default(),
             hedging_budget: RetryBudget::default(),
             admission: Admission::new(metrics.in_flight.clone()),
@@ -119,6 +129,11 @@ impl Gateway {
         tokio::spawn(review_circuits(Arc::downgrade(&gateway)));
         tokio::spawn(rollout::review(Arc::downgrade(&gateway)));
         gateway
+    }
+
+    /// What of the settings is needed now. Cheaper than all of them for who needs them once: nothing is counted.
+    pub fn setting<T>(&self, of: impl FnOnce(&GatewayConfig) -> T) -> T {
+        of(&self.settings.load())
     }
 
     /// The settings as the configuration has them.

@@ -26,7 +26,7 @@ use crate::config::{GatewayConfig, HashKey, PolicyName};
 use crate::http::body;
 use crate::http::compression::decompressed;
 use crate::http::deadline::Deadline;
-use crate::http::observe::Outcome;
+use crate::http::observe::{Outcome, Reported};
 use crate::http::origin::Origin;
 use crate::http::reply::unreadable_path;
 use crate::http::service::{PathDialect, PredictionPath, Predictions};
@@ -57,7 +57,7 @@ impl Predictions for Arc<Gateway> {
         Some((target, check))
     }
 
-    async fn predict(&self, (target, check): Self::Asked, request: Request, origin: Origin) -> Response {
+    async fn predict(&self, (target, check): Self::Asked, request: Request, origin: Origin) -> Reported {
         predict(self, target, check, request, origin).await
     }
 }
@@ -68,7 +68,8 @@ pub async fn predict_by_body(
     Extension(origin): Extension<Origin>,
     request: Request,
 ) -> Response {
-    predict(&gateway, None, body::require_json, request, origin).await
+    let reported = predict(&gateway, None, body::require_json, request, origin).await;
+    reported.into_response()
 }
 
 /// `POST /models/{model}/predict` and `POST /models/{model}/versions/{version}/predict`.
@@ -79,7 +80,10 @@ pub async fn predict_by_path(
     request: Request,
 ) -> Response {
     match target_of(path) {
-        Ok(target) => predict(&gateway, Some(target), body::require_json, request, origin).await,
+        Ok(target) => {
+            let reported = predict(&gateway, Some(target), body::require_json, request, origin).await;
+            reported.into_response()
+        }
         Err(error) => error.into_response(),
     }
 }
@@ -94,7 +98,8 @@ pub async fn infer_by_path(
     match target_of(path) {
         Ok(target) => {
             let check = body::require_json_or_bytes;
-            predict(&gateway, Some(target), check, request, origin).await
+            let reported = predict(&gateway, Some(target), check, request, origin).await;
+            reported.into_response()
         }
         Err(error) => error.into_response(),
     }
@@ -120,7 +125,8 @@ pub async fn ask_about_model(
         Ok(call) => forward(&gateway, &call).await,
         Err(error) => refused(error),
     };
-    forwarded.into_response().map(|body| admitted.until_end_of(body))
+    let reported = forwarded.into_reported().map(|body| admitted.until_end_of(body));
+    reported.into_response()
 }
 
 fn read_question(
@@ -159,8 +165,11 @@ fn rollout_of(gateway: &Gateway, target: &Target) -> Option<Arc<Rollout>> {
         .flatten()
 }
 
-/// The path of a request that names its target there: it is the same at a worker.
+/// The path of a request that names its target there: it is the same at a worker, without its query.
 fn same_path(parts: &Parts, target: &Target) -> Result<PathAndQuery, ApiError> {
+    if let Some(path) = parts.uri.path_and_query().filter(|path| path.query().is_none()) {
+        return Ok(path.clone());
+    }
     path_at_worker(parts.uri.path().to_owned(), target)
 }
 
@@ -180,9 +189,12 @@ async fn predict(
     check: Check,
     request: Request,
     origin: Origin,
-) -> Response {
+) -> Reported {
     let meter = Meter::begin(&gateway.metrics);
-    let admitted = match gateway.admission.enter(gateway.settings().max_in_flight) {
+    let admitted = match gateway
+        .admission
+        .enter(gateway.setting(|settings| settings.max_in_flight))
+    {
         Ok(admitted) => admitted,
         Err(error) => return meter.finish(refused(error)),
     };
@@ -291,10 +303,10 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn finish(mut self, forwarded: Forwarded) -> Response {
+    fn finish(mut self, forwarded: Forwarded) -> Reported {
         let model = forwarded.outcome.model.as_deref().unwrap_or(UNKNOWN_MODEL);
         self.count(model, forwarded.code());
-        forwarded.into_response()
+        forwarded.into_reported()
     }
 
     fn count(&mut self, model: &str, code: &str) {

@@ -2,24 +2,25 @@
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::api::headers as text;
 use crate::http::headers;
 use crate::http::origin::Origin;
 
 /// Headers that belong to one connection and never pass (RFC 9110, section 7.6.1), and those that framing or routing
 /// decides anew.
-const NEVER_PASSED: [HeaderName; 12] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
+const NEVER_PASSED: [&str; 12] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "content-length",
+    "expect",
 ];
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -51,7 +52,8 @@ impl ToWorker {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         let passes = |name: &HeaderName| {
-            !NEVER_PASSED.contains(name) && *name != headers::REQUEST_ID && !self.named.contains(name)
+            let is_passed = !NEVER_PASSED.contains(&name.as_str()) && *name != headers::REQUEST_ID;
+            is_passed && !self.named.contains(name)
         };
         let of_client = self.client.iter().filter(move |(name, _)| passes(name));
         of_client.chain(self.own.iter().map(|(name, value)| (name, value)))
@@ -76,8 +78,8 @@ impl ToWorker {
 /// are there again, however.
 #[must_use]
 pub fn is_for_client(name: &str) -> bool {
-    let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
-    !NEVER_PASSED.iter().any(is) && !is(&headers::LOAD_METRICS) && !is(&headers::REQUEST_ID)
+    let is = |other: &&str| name.eq_ignore_ascii_case(other);
+    !NEVER_PASSED.iter().any(is) && !is(&text::LOAD_METRICS) && !is(&text::REQUEST_ID)
 }
 
 /// The members of a header that is a list. By bytes: one that is no text would hide the others.

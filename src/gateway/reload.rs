@@ -126,6 +126,7 @@ fn warn_of_restart(before: &GatewayConfig, after: &GatewayConfig) {
             before.admin_token.is_some() && after.admin_token.is_none(),
         ),
         ("gateway.threads", before.threads != after.threads),
+        ("gateway.coalesce", before.coalesce != after.coalesce),
         (
             "gateway.connect_timeout",
             before.connect_timeout != after.connect_timeout,

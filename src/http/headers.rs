@@ -22,3 +22,5 @@ pub const DEBUG: HeaderName = HeaderName::from_static(text::DEBUG);
 pub const DECISION: HeaderName = HeaderName::from_static(text::DECISION);
 /// The version that a rollout chose.
 pub const ROLLOUT: HeaderName = HeaderName::from_static(text::ROLLOUT);
+/// How many links a gateway may have to a worker.
+pub const LINKS: HeaderName = HeaderName::from_static(text::LINKS);

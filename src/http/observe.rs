@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::reply::render_error;
@@ -14,7 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::error_shape::ErrorShape;
 use crate::http::headers;
 
-/// What a handler tells the log line of its request, in the response's extensions.
+/// What a handler tells the log line of its request.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The model asked for, where it is one that exists.
@@ -25,6 +26,38 @@ pub struct Outcome {
     pub attempts: u32,
     /// The error code in a worker's answer that a gateway passes on.
     pub code: Option<&'static str>,
+}
+
+/// An answer, and what its log line says of it. Behind the router it stands in the response's extensions.
+pub struct Reported {
+    /// What the client gets.
+    pub response: Response,
+    /// What the log gets.
+    pub outcome: Outcome,
+}
+
+impl IntoResponse for Reported {
+    fn into_response(mut self) -> Response {
+        self.response.extensions_mut().insert(self.outcome);
+        self.response
+    }
+}
+
+impl Reported {
+    /// The same with another body.
+    pub fn map(self, change: impl FnOnce(Body) -> Body) -> Self {
+        let Self { response, outcome } = self;
+        Self {
+            response: response.map(change),
+            outcome,
+        }
+    }
+
+    /// What came through the router.
+    pub(super) fn of(mut response: Response) -> Self {
+        let outcome = response.extensions_mut().remove().unwrap_or_default();
+        Self { response, outcome }
+    }
 }
 
 /// Whether each request writes a line.
@@ -51,10 +84,14 @@ impl Observed {
     }
 
     /// Its answer, as the client gets it.
-    pub(super) fn end(self, mut response: Response) -> Response {
+    pub(super) fn end(self, reported: Reported) -> Response {
+        let Reported {
+            mut response,
+            outcome,
+        } = reported;
         let error = response.extensions_mut().remove::<ApiError>();
         if let Some(line) = self.line {
-            line.end(&mut response, error.as_ref());
+            line.end(&response, &outcome, error.as_ref());
         }
         if let Some(error) = error {
             render_error(&mut response, &error, self.shape, &self.id);
@@ -86,8 +123,7 @@ impl AccessLine {
         }
     }
 
-    fn end(mut self, response: &mut Response, error: Option<&ApiError>) {
-        let outcome = response.extensions_mut().remove::<Outcome>().unwrap_or_default();
+    fn end(mut self, response: &Response, outcome: &Outcome, error: Option<&ApiError>) {
         let code = error
             .map(|error| error.code.as_str())
             .or(outcome.code)
@@ -96,7 +132,7 @@ impl AccessLine {
             || tracing::enabled!(target: "millrace::access", tracing::Level::DEBUG);
         if is_shown {
             let reason = error.map(|error| error.message.as_ref());
-            self.write(Some(response.status()), code, &outcome, reason);
+            self.write(Some(response.status()), code, outcome, reason);
         }
         self.is_written = true;
     }

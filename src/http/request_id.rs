@@ -24,8 +24,12 @@ impl RequestId {
     }
 
     fn make() -> Self {
-        let id = format!("{:032x}", rand::random::<u128>());
-        Self(HeaderValue::try_from(id).expect("hexadecimal digits make a header value"))
+        let (mut digits, mut bits) = ([0; 32], rand::random::<u128>());
+        for digit in &mut digits {
+            *digit = b"0123456789abcdef"[(bits % 16) as usize];
+            bits /= 16;
+        }
+        Self(HeaderValue::from_bytes(&digits).expect("hexadecimal digits make a header value"))
     }
 
     /// As a header.

@@ -8,16 +8,17 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -25,8 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::drain::{Drain, Phase};
+use super::link;
 use super::origin::Client;
+use super::seldom::Seldom;
 use super::service::{Predictions, Service};
+use super::silence::{Activity, Noted};
 use super::threads::Threads;
 use super::unread::Unread;
 use crate::config::HttpConfig;
@@ -48,6 +52,7 @@ pub async fn serve<P: Predictions>(
     drain: &Drain,
     grace: Duration,
 ) -> usize {
+    let service = Arc::new(service);
     let connections = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
@@ -75,15 +80,18 @@ pub async fn serve<P: Predictions>(
         let runtime = assigned.runtime.clone();
         let connection = Connection {
             client: Client::at(client),
-            service: service.clone(),
+            service: Arc::clone(&service),
             header_timeout,
             drain: drain.clone(),
         };
         let cut_off = cut_off.clone();
         connections.spawn_on(
             async move {
-                let served = connection.serve(stream);
-                cut_off.run_until_cancelled(served).await;
+                tokio::select! {
+                    biased;
+                    () = connection.serve(stream) => {}
+                    () = Seldom::new(cut_off.cancelled()) => {}
+                }
                 drop((place, assigned));
             },
             &runtime,
@@ -124,7 +132,7 @@ async fn accept(
 /// What serves a connection, on whatever thread it is given to.
 struct Connection<P> {
     client: Client,
-    service: Service<P>,
+    service: Arc<Service<P>>,
     header_timeout: Duration,
     drain: Drain,
 }
@@ -137,47 +145,80 @@ impl<P: Predictions> Connection<P> {
     }
 
     async fn serve_requests(&self, stream: std::net::TcpStream) -> Result<(), Box<dyn Error + Send + Sync>> {
-        // Known from here on to the runtime of this thread.
-        let stream = TcpStream::from_std(stream)?;
-        let was_used = AtomicBool::new(false);
-        let service = service_fn(|request| {
-            was_used.store(true, Ordering::Relaxed);
-            call(&self.service, request, self.client.clone())
-        });
+        let activity = Arc::<Activity>::default();
+        let stream = Noted {
+            // Known from here on to the runtime of this thread.
+            stream: TokioIo::new(TcpStream::from_std(stream)?),
+            activity: Arc::clone(&activity),
+        };
+        let becomes_link = BecomesLink::default();
+        let service = service_fn(|request| call(self, &activity, &becomes_link, request));
         let mut connection = pin!(
             http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.header_timeout)
                 .pipeline_flush(true)
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(stream, service)
+                .with_upgrades()
         );
+        let mut silence = Seldom::new(activity.silence(self.header_timeout));
         tokio::select! {
-            ended = connection.as_mut() => return Ok(ended?),
-            () = self.drain.reached(Phase::Closing) => connection.as_mut().graceful_shutdown(),
+            biased;
+            ended = connection.as_mut() => {
+                ended?;
+                let upgrade = becomes_link.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return match upgrade {
+                    Some(upgrade) => self.serve_link(upgrade.await?).await,
+                    None => Ok(()),
+                };
+            }
+            () = &mut silence => return Ok(()),
+            () = Seldom::new(self.drain.reached(Phase::Closing)) => connection.as_mut().graceful_shutdown(),
         }
         tokio::select! {
+            biased;
             ended = connection.as_mut() => Ok(ended?),
-            () = unused(&was_used) => Ok(()),
+            () = silence => Ok(()),
+            () = unused(&activity) => Ok(()),
         }
+    }
+
+    async fn serve_link(&self, upgraded: Upgraded) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let parts = upgraded
+            .downcast::<Noted<TokioIo<TcpStream>>>()
+            .map_err(|_| "the connection is none of this server's")?;
+        let (stream, incoming) = (parts.io.stream.into_inner(), BytesMut::from(parts.read_buf));
+        link::serve(stream, incoming, &self.service, &self.client, &self.drain).await?;
+        Ok(())
     }
 }
 
 /// Resolves for a connection that no request ever came on; hyper would wait for its first one.
-async fn unused(was_used: &AtomicBool) {
+async fn unused(activity: &Activity) {
     sleep(UNUSED_CONNECTION_GRACE).await;
-    if was_used.load(Ordering::Relaxed) {
+    if activity.has_begun() {
         std::future::pending::<()>().await;
     }
 }
 
+/// What a connection becomes once its present answer is out.
+type BecomesLink = Mutex<Option<OnUpgrade>>;
+
 async fn call<P: Predictions>(
-    service: &Service<P>,
-    request: Request<Incoming>,
-    client: Client,
+    connection: &Connection<P>,
+    activity: &Activity,
+    becomes_link: &BecomesLink,
+    mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
+    let _answering = activity.answering();
+    let service = &connection.service;
+    if service.takes_links() && link::is_asked_for(&request) {
+        let upgrade = hyper::upgrade::on(&mut request);
+        *becomes_link.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);
+        return Ok(link::beginning());
+    }
     let (head, body) = request.into_parts();
     let (unread, body) = Unread::watch(body);
-    let mut response = service.answer(Request::from_parts(head, body), client).await;
+    let request = Request::from_parts(head, body);
+    let mut response = service.answer(request, connection.client.clone()).await;
     unread.announce(response.headers_mut());
     Ok(response)
 }

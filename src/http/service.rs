@@ -13,7 +13,7 @@ use axum::http::Method;
 use axum::response::Response;
 use tower::Service as _;
 
-use super::observe::{AccessLog, Observed};
+use super::observe::{AccessLog, Observed, Reported};
 use super::origin::{Client, Origin};
 
 /// Who answers predictions, where a process has any.
@@ -30,7 +30,7 @@ pub trait Predictions: Clone + Send + Sync + 'static {
         asked: Self::Asked,
         request: Request,
         origin: Origin,
-    ) -> impl Future<Output = Response> + Send;
+    ) -> impl Future<Output = Reported> + Send;
 }
 
 /// There are none: operators do not predict.
@@ -41,7 +41,7 @@ impl Predictions for () {
         None
     }
 
-    async fn predict(&self, asked: Infallible, _: Request, _: Origin) -> Response {
+    async fn predict(&self, asked: Infallible, _: Request, _: Origin) -> Reported {
         match asked {}
     }
 }
@@ -52,6 +52,7 @@ pub struct Service<P = ()> {
     predictions: P,
     routes: Router,
     access_log: AccessLog,
+    takes_links: bool,
 }
 
 impl Service {
@@ -60,6 +61,7 @@ impl Service {
             predictions: (),
             routes,
             access_log,
+            takes_links: false,
         }
     }
 
@@ -69,20 +71,34 @@ impl Service {
             predictions,
             routes: self.routes,
             access_log: self.access_log,
+            takes_links: self.takes_links,
         }
     }
 }
 
 impl<P: Predictions> Service<P> {
+    /// The same, for gateways that send many requests on one connection.
+    pub fn with_links(self) -> Self {
+        Self {
+            takes_links: true,
+            ..self
+        }
+    }
+
+    /// Whether connections can become links.
+    pub(super) const fn takes_links(&self) -> bool {
+        self.takes_links
+    }
+
     /// The answer to a request of this client.
     pub(super) async fn answer(&self, request: Request, client: Client) -> Response {
         let (observed, id) = Observed::begin(self.access_log, &request);
         let origin = Origin { client, id };
-        let response = match self.predictions.asked(&request) {
+        let reported = match self.predictions.asked(&request) {
             Some(asked) => self.predictions.predict(asked, request, origin).await,
-            None => self.route(request, origin).await,
+            None => Reported::of(self.route(request, origin).await),
         };
-        observed.end(response)
+        observed.end(reported)
     }
 
     async fn route(&self, mut request: Request, origin: Origin) -> Response {

@@ -42,6 +42,8 @@ pub struct GatewayMetrics {
     endpoint_weight: IntGaugeVec,
     endpoint_outcomes: IntCounterVec,
     endpoint_duration: HistogramVec,
+    link_requests: IntCounterVec,
+    link_writes: IntCounterVec,
     ejections: IntCounterVec,
     ejected: IntGaugeVec,
     panic: IntGaugeVec,
@@ -95,10 +97,19 @@ pub struct EndpointMetrics {
     pub weight: IntGauge,
     /// From sending a request to having its answer whole.
     pub duration: Histogram,
+    /// Of the links to it.
+    pub links: LinkMetrics,
     outcomes: IntCounterVec,
     ejections: IntCounterVec,
     ejected: IntGaugeVec,
     id: String,
+}
+
+/// The metrics of the links to one endpoint.
+#[derive(Clone, Debug)]
+pub struct LinkMetrics {
+    requests: IntCounter,
+    writes: IntCounter,
 }
 
 /// The metrics of one source of workers.
@@ -215,6 +226,16 @@ impl GatewayMetrics {
                 "Time from sending a request to the endpoint to having its answer.",
                 &["worker"],
             ),
+            link_requests: declare.counter(
+                "millrace_gateway_link_requests_total",
+                "Requests that went to the endpoint on a link, which many share.",
+                &["worker"],
+            ),
+            link_writes: declare.counter(
+                "millrace_gateway_link_writes_total",
+                "Writes by which those requests went out: requests over writes is how many travelled together.",
+                &["worker"],
+            ),
             ejections: declare.counter(
                 "millrace_gateway_ejections_total",
                 "Ejections of an endpoint for a model, by reason: consecutive_failures, failure_rate, outlier, trial.",
@@ -316,6 +337,10 @@ impl GatewayMetrics {
             in_flight: self.endpoint_in_flight.with_label_values(&[id]),
             weight: self.endpoint_weight.with_label_values(&[id]),
             duration: self.endpoint_duration.with_label_values(&[id]),
+            links: LinkMetrics {
+                requests: self.link_requests.with_label_values(&[id]),
+                writes: self.link_writes.with_label_values(&[id]),
+            },
             outcomes: self.endpoint_outcomes.clone(),
             ejections: self.ejections.clone(),
             ejected: self.ejected.clone(),
@@ -409,6 +434,16 @@ impl ShadowMetrics {
     pub fn count(&self, outcome: &str) {
         let [model, version] = self.labels.each_ref().map(String::as_str);
         self.copies.with_label_values(&[model, version, outcome]).inc();
+    }
+}
+
+impl LinkMetrics {
+    /// So many requests went out together.
+    pub fn count(&self, requests: u64) {
+        if requests > 0 {
+            self.requests.inc_by(requests);
+            self.writes.inc();
+        }
     }
 }
 

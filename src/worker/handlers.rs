@@ -14,20 +14,25 @@ use super::registry::{Catalogue, Slot, Versions, newest_ready};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::models::{ModelDetail, ModelEntry, ModelList, TensorEntry, VersionEntry, VersionState};
 use crate::api::openapi;
+use crate::http::headers;
 use crate::http::reply::{json, json_bytes, unreadable_path};
 use crate::model::signature::TensorSpec;
 use crate::telemetry::metrics;
 
-/// `GET /models`: all models and the states of their versions.
+/// `GET /models`: all models and the states of their versions, and for gateways how many links they may have: one for each
+/// thread that serves connections.
 pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
     let catalogue = worker.registry.catalogue();
     let entries = catalogue
         .models
         .iter()
         .map(|(name, versions)| entry(&catalogue, name, versions, worker.drain.is_announced()));
-    json(&ModelList {
+    let mut response = json(&ModelList {
         models: entries.collect(),
-    })
+    });
+    let links = HeaderValue::from(worker.config.threads);
+    response.headers_mut().insert(headers::LINKS, links);
+    response
 }
 
 /// The path of a request about one model, and perhaps one version of it.

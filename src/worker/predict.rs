@@ -20,7 +20,7 @@ use crate::api::datum::shortened;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::http::body;
 use crate::http::deadline::Deadline;
-use crate::http::observe::Outcome;
+use crate::http::observe::{Outcome, Reported};
 use crate::model::tensor::Tensor;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
@@ -103,7 +103,7 @@ impl Finder<'_> {
 }
 
 /// Answers a prediction in the dialect `D` and counts it.
-pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request: Request) -> Response {
+pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request: Request) -> Reported {
     let begun = Instant::now();
     let in_flight = InFlight::enter(&worker.metrics.in_flight);
     let mut trace = Trace {
@@ -135,11 +135,11 @@ pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request
     // What it tells is what the next one will find.
     drop(in_flight);
     worker.tell_load(model, &mut response);
-    response.extensions_mut().insert(Outcome {
+    let outcome = Outcome {
         model: trace.model,
         ..Outcome::default()
-    });
-    response
+    };
+    Reported { response, outcome }
 }
 
 async fn answer_to<D: Dialect>(

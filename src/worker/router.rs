@@ -12,7 +12,7 @@ use super::dialect::Dialect;
 use super::native::Native;
 use super::predict::{Target, predict};
 use super::{Worker, admin, card, handlers, v2};
-use crate::http::observe::AccessLog;
+use crate::http::observe::{AccessLog, Reported};
 use crate::http::origin::Origin;
 use crate::http::reply::unreadable_path;
 use crate::http::routes::{finish, guarded};
@@ -20,7 +20,9 @@ use crate::http::service::{PathDialect, PredictionPath, Predictions, Service};
 
 /// The routes, and native predictions before them. Those of V2 need the layer that compresses their answers.
 pub(super) fn router(worker: Arc<Worker>, access_log: AccessLog) -> Service<Past> {
-    finish(routes(), Arc::clone(&worker), access_log).with(Past(worker))
+    finish(routes(), Arc::clone(&worker), access_log)
+        .with(Past(worker))
+        .with_links()
 }
 
 /// The routes of the admin listener.
@@ -78,12 +80,12 @@ impl Predictions for Past {
         })
     }
 
-    async fn predict(&self, target: Target, request: Request, _: Origin) -> Response {
+    async fn predict(&self, target: Target, request: Request, _: Origin) -> Reported {
         predict::<Native>(&self.0, target, request).await
     }
 }
 
-async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Response {
+async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Reported {
     predict::<Native>(&worker, Target::default(), request).await
 }
 
@@ -94,7 +96,10 @@ pub(super) async fn predict_by_path<D: Dialect>(
     request: Request,
 ) -> Response {
     match path {
-        Ok(Path(target)) => predict::<D>(&worker, target, request).await,
+        Ok(Path(target)) => {
+            let reported = predict::<D>(&worker, target, request).await;
+            reported.into_response()
+        }
         Err(rejection) => unreadable_path(&rejection).into_response(),
     }
 }

@@ -14,6 +14,7 @@ mod gateway_admin;
 mod gateway_bad_input;
 mod gateway_balancing;
 mod gateway_circuit;
+mod gateway_coalescing;
 mod gateway_concurrency;
 mod gateway_discovery;
 mod gateway_failures;

@@ -1,9 +1,9 @@
 //! The body of a worker's answer, which gives its connection back once it was read.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -19,6 +19,8 @@ use super::idle::Idle;
 /// the worker that nobody wants the rest.
 #[derive(Debug)]
 pub struct WorkerBody {
+    /// What is left of one that came whole.
+    here: Bytes,
     /// None at the end.
     connection: Option<Connection>,
     left: Left,
@@ -42,6 +44,7 @@ impl WorkerBody {
             Framing::UntilClose => Left::UntilClose,
         };
         let mut body = Self {
+            here: Bytes::new(),
             connection: Some(connection),
             left,
             home,
@@ -50,6 +53,16 @@ impl WorkerBody {
             body.end();
         }
         body
+    }
+
+    /// One that came whole, and not on a connection of its own.
+    pub(super) fn here(here: Bytes) -> Self {
+        Self {
+            left: Left::Bytes(here.len() as u64),
+            here,
+            connection: None,
+            home: None,
+        }
     }
 
     /// All of it.
@@ -61,7 +74,8 @@ impl WorkerBody {
         };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let Some(connection) = &mut self.connection else {
-            return Ok(Bytes::new());
+            self.left = Left::Bytes(0);
+            return Ok(mem::take(&mut self.here));
         };
         while connection.incoming.len() < length {
             connection.read().await?;
@@ -81,7 +95,11 @@ impl WorkerBody {
     /// What can be given of what is there.
     fn take(&mut self) -> io::Result<Next> {
         let Some(connection) = &mut self.connection else {
-            return Ok(Next::End);
+            self.left = Left::Bytes(0);
+            return Ok(match mem::take(&mut self.here) {
+                here if here.is_empty() => Next::End,
+                here => Next::Data(here),
+            });
         };
         let incoming = &mut connection.incoming;
         match &mut self.left {
@@ -157,7 +175,7 @@ impl http_body::Body for WorkerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.connection.is_none()
+        self.connection.is_none() && self.here.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -16,14 +16,14 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::SendError;
-use super::head::{Head, take_head};
+use super::head::{BadHead, Head, take_head, take_switch};
 use crate::gateway::proxy_headers::ToWorker;
 use crate::http::headers::REQUEST_TIMEOUT_MS;
 use crate::http::server::is_out_of_descriptors;
 
 /// How long a silent connection waits before the system asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bodies up to this size are copied behind their head, so that both go out by one call.
+/// Bodies up to this size are copied behind their head, so that both go out by one call; and they may share a link.
 const SMALL_BODY: usize = 16 << 10;
 /// Room that is made for what is read at once.
 const READ: usize = 8 << 10;
@@ -55,6 +55,11 @@ impl<'a> Outgoing<'a> {
             milliseconds: None,
             body: &[],
         }
+    }
+
+    /// Whether it is a prediction that may share a link with others.
+    pub(super) fn is_small(&self) -> bool {
+        *self.method == Method::POST && self.body.len() <= SMALL_BODY
     }
 }
 
@@ -172,12 +177,41 @@ impl Connection {
         Ok(Sent::Whole)
     }
 
+    /// Asks for another protocol on this connection. False: the worker goes on with HTTP.
+    pub(super) async fn switch(
+        &mut self,
+        authority: &Authority,
+        path: &str,
+        protocol: &str,
+    ) -> Result<bool, SendError> {
+        let asking = format!(
+            "GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+        );
+        match self.send(asking.as_bytes(), &[]).await {
+            Ok(Sent::Whole) => self.take(take_switch).await,
+            Ok(Sent::Cut(_)) | Err(_) => Ok(false),
+        }
+    }
+
+    /// The stream, and what was read of it already.
+    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.stream, self.incoming)
+    }
+
     async fn read_head(&mut self) -> Result<Head, SendError> {
+        self.take(take_head).await
+    }
+
+    /// Reads until `take` finds what it takes off the front.
+    async fn take<T>(
+        &mut self,
+        take: impl Fn(&mut BytesMut) -> Result<Option<T>, BadHead>,
+    ) -> Result<T, SendError> {
         loop {
             if !self.incoming.is_empty() {
-                let head = take_head(&mut self.incoming);
-                if let Some(head) = head.map_err(|error| SendError::BrokenOff(error.to_string()))? {
-                    return Ok(head);
+                let taken = take(&mut self.incoming);
+                if let Some(taken) = taken.map_err(|error| SendError::BrokenOff(error.to_string()))? {
+                    return Ok(taken);
                 }
             }
             self.read().await?;
@@ -233,7 +267,8 @@ async fn addresses(authority: &Authority) -> io::Result<Vec<SocketAddr>> {
     Ok(lookup_host((host, port)).await?.collect())
 }
 
-fn write_head(out: &mut Vec<u8>, authority: &Authority, request: &Outgoing<'_>) {
+/// Appends the head of a request.
+pub(super) fn write_head(out: &mut Vec<u8>, authority: &Authority, request: &Outgoing<'_>) {
     let Outgoing {
         method,
         path,

@@ -3,13 +3,13 @@
 use std::mem::MaybeUninit;
 
 use axum::http::StatusCode;
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Buf, BytesMut};
 use httparse::{Header, ParserConfig, Response, Status};
 
+use crate::api::headers::LOAD_METRICS;
 use crate::api::load_report::LoadReport;
 use crate::gateway::proxy_headers::{is_for_client, members};
-use crate::http::headers::LOAD_METRICS;
 
 /// Bytes that a head may have.
 const MAX_LENGTH: usize = 64 << 10;
@@ -72,6 +72,12 @@ pub(super) fn take_head(buffer: &mut BytesMut) -> Result<Option<Head>, BadHead> 
     }
 }
 
+/// Takes the head of an answer to a wish for another protocol: whether it is granted.
+pub(super) fn take_switch(buffer: &mut BytesMut) -> Result<Option<bool>, BadHead> {
+    let head = take_one(buffer)?;
+    Ok(head.map(|head| head.status == StatusCode::SWITCHING_PROTOCOLS))
+}
+
 fn take_one(buffer: &mut BytesMut) -> Result<Option<Head>, BadHead> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = Response::new(&mut []);
@@ -124,18 +130,18 @@ struct Said<'a> {
 
 impl<'a> Said<'a> {
     fn take_in(&mut self, line: &Header<'a>) -> Result<(), BadHead> {
-        let is = |name: &HeaderName| line.name.eq_ignore_ascii_case(name.as_str());
-        if is(&header::CONTENT_LENGTH) {
+        let is = |name: &str| line.name.eq_ignore_ascii_case(name);
+        if is("content-length") {
             let length = length(line.value)?;
             if self.length.replace(length).is_some_and(|other| other != length) {
                 return Err(bad_length(line.value));
             }
-        } else if is(&LOAD_METRICS) {
+        } else if is(LOAD_METRICS) {
             self.report = str::from_utf8(line.value).ok().and_then(LoadReport::parse);
-        } else if is(&header::CONNECTION) {
+        } else if is("connection") {
             self.is_closed |= has_token(line.value, b"close");
             self.named.extend(members(line.value));
-        } else if is(&header::TRANSFER_ENCODING) {
+        } else if is("transfer-encoding") {
             self.has_coding = true;
             self.is_chunked |= has_token(line.value, b"chunked");
         }
@@ -295,6 +301,17 @@ mod tests {
             take("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\na: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
         assert_eq!(head.unwrap().unwrap().status, 200);
         assert_eq!(take("HTTP/1.1 101 Switching\r\n\r\n"), Err(BadHead::Status(101)));
+    }
+
+    #[test]
+    fn another_protocol_is_granted_or_not() {
+        let granted = |text: &str| take_switch(&mut BytesMut::from(text));
+        assert_eq!(
+            granted("HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n"),
+            Ok(Some(true))
+        );
+        assert_eq!(granted("HTTP/1.1 404 Not Found\r\n\r\n"), Ok(Some(false)));
+        assert_eq!(granted("HTTP/1.1 101 Swi"), Ok(None));
     }
 
     #[test]

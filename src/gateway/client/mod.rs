@@ -1,4 +1,5 @@
-//! The connections to the workers, for requests and probes.
+//! The connections to the workers, for requests and probes. Small requests share links, where the worker takes any; all others
+//! have a connection of their own while they last.
 //!
 //! It is our own because a gateway costs little else than this: a general client has a task for each connection, hands each
 //! request over to it and each answer back, and builds headers that only pass through (figures: docs/benchmarks.md). Here a
@@ -9,7 +10,11 @@ mod chunks;
 mod connection;
 mod head;
 mod idle;
+mod link;
+mod links;
+mod per_thread;
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +25,21 @@ pub use self::body::WorkerBody;
 pub use self::connection::Outgoing;
 use self::connection::{AskError, Connection};
 pub use self::idle::Idle;
+use self::link::Link;
+pub use self::links::Links;
 use crate::api::load_report::LoadReport;
+use crate::telemetry::gateway_metrics::LinkMetrics;
 
 /// Sends requests to workers.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerClient {
     connect_timeout: Duration,
+    /// Threads that send requests, where those may share links.
+    threads: Option<NonZero<usize>>,
 }
 
 /// How a request to a worker ended without an answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SendError {
     /// No connection: the worker never saw the request.
     #[error("no connection: {0}")]
@@ -61,6 +71,7 @@ pub struct Address {
     /// Host and port.
     pub authority: Authority,
     idle: Arc<Idle>,
+    links: Option<Links>,
 }
 
 impl Address {
@@ -70,6 +81,23 @@ impl Address {
         Self {
             authority,
             idle: Arc::default(),
+            links: None,
+        }
+    }
+
+    /// The same for who sends enough to share links; they are counted there.
+    #[must_use]
+    pub fn with_links(self, metrics: LinkMetrics) -> Self {
+        Self {
+            links: Some(Links::new(metrics)),
+            ..self
+        }
+    }
+
+    /// Takes in how many links the worker wants.
+    pub fn want_links(&self, count: usize) {
+        if let Some(links) = &self.links {
+            links.want(count);
         }
     }
 
@@ -83,11 +111,40 @@ impl WorkerClient {
     /// Connections are given up after `connect_timeout`.
     #[must_use]
     pub const fn new(connect_timeout: Duration) -> Self {
-        Self { connect_timeout }
+        Self {
+            connect_timeout,
+            threads: None,
+        }
+    }
+
+    /// The same for so many threads, whose small requests share links.
+    #[must_use]
+    pub const fn with_links(self, threads: NonZero<usize>) -> Self {
+        Self {
+            threads: Some(threads),
+            ..self
+        }
     }
 
     /// Sends `request` and waits for the head of its answer.
     pub async fn send(&self, to: &Address, request: &Outgoing<'_>) -> Result<Answered, SendError> {
+        if let Some(link) = self.link_for(to, request) {
+            match link.ask(&to.authority, request).await {
+                Ok(answered) => return Ok(answered),
+                Err(AskError::Failed(error)) => return Err(error),
+                Err(AskError::NothingSent) => {}
+            }
+        }
+        self.send_alone(to, request).await
+    }
+
+    fn link_for(&self, to: &Address, request: &Outgoing<'_>) -> Option<Arc<Link>> {
+        let links = to.links.as_ref().filter(|_| request.is_small())?;
+        links.take(&to.authority, self.connect_timeout, self.threads?)
+    }
+
+    /// Sends `request` on a connection that carries no other meanwhile.
+    async fn send_alone(&self, to: &Address, request: &Outgoing<'_>) -> Result<Answered, SendError> {
         let (connection, head) = loop {
             let resting = to.idle.take();
             let was_resting = resting.is_some();

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use rand::RngExt;
 use tokio::task::JoinHandle;
@@ -18,10 +18,13 @@ use crate::api::models::{ModelList, VersionState};
 use crate::gateway::Gateway;
 use crate::gateway::client::{Outgoing, WorkerClient};
 use crate::gateway::endpoint::Endpoint;
+use crate::http::headers;
 use crate::model::name::{is_label, is_model_name, parse_version};
 
 /// The longest answer to a probe that is read: a worker with some thousand models.
 const MAX_ANSWER: usize = 4 << 20;
+/// Links to one worker, however many it wants.
+const MAX_LINKS: usize = 256;
 /// The longest rest after a request met trouble, where the worker seems to be gone: it may be back in no time.
 const IMPATIENT: Duration = Duration::from_millis(250);
 
@@ -114,10 +117,19 @@ async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
     if response.status != StatusCode::OK {
         return Probed::Failed(format!("a probe was answered with status {}", response.status));
     }
+    endpoint.address.want_links(links(&response.headers));
     match Limited::new(response.body, MAX_ANSWER).collect().await {
         Ok(body) => understand(&body.to_bytes()),
         Err(error) => Probed::Failed(format!("the answer to a probe broke off: {error}")),
     }
+}
+
+/// How many links a worker wants from one gateway; who says nothing of them knows none.
+fn links(headers: &HeaderMap) -> usize {
+    let count = headers.get(headers::LINKS).and_then(|count| count.to_str().ok());
+    count
+        .and_then(|count| count.parse().ok())
+        .map_or(0, |count: usize| count.min(MAX_LINKS))
 }
 
 /// What an answer to a probe means. Names that no model can have are left out: they would become routes and labels.

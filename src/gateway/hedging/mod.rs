@@ -75,7 +75,7 @@ struct First<'a> {
 
 impl<'a> First<'a> {
     fn begin(gateway: &'a Gateway, call: &'a Call, picked: &Picked) -> Self {
-        let config = gateway.settings().hedging.clone();
+        let config = gateway.setting(|settings| settings.hedging.clone());
         let lane = Arc::clone(picked.slot.lane());
         Self {
             delay: delay(&lane.usual, &config),

@@ -1,4 +1,5 @@
-//! Stands in front of a worker and, once told to, resets connections in the middle of answers to predictions.
+//! Stands in front of a worker and, once told to, resets connections in the middle of answers to predictions, and links in
+//! the middle of several.
 
 use std::io;
 use std::net::SocketAddr;
@@ -65,7 +66,7 @@ impl Drop for ResettingProxy {
 async fn pass_on(mut gateway: TcpStream, worker: SocketAddr, shared: Arc<Shared>) -> io::Result<()> {
     let mut worker = TcpStream::connect(worker).await?;
     let (mut request, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut is_prediction = false;
+    let (mut is_prediction, mut is_link) = (false, false);
     loop {
         tokio::select! {
             read = gateway.read(&mut request) => {
@@ -81,13 +82,14 @@ async fn pass_on(mut gateway: TcpStream, worker: SocketAddr, shared: Arc<Shared>
                 if answer.is_empty() {
                     return Ok(());
                 }
-                if is_prediction && shared.cuts.load(Ordering::Relaxed) {
+                if (is_prediction || is_link) && shared.cuts.load(Ordering::Relaxed) {
                     let turn = shared.resets.fetch_add(1, Ordering::Relaxed);
                     let part = answer.len() * PARTS[turn % PARTS.len()] / 100;
                     gateway.write_all(&answer[..part]).await?;
                     // What a socket without time to linger ends with is a RST.
                     return gateway.set_zero_linger();
                 }
+                is_link |= answer.starts_with(b"HTTP/1.1 101 ");
                 gateway.write_all(answer).await?;
             }
         }

@@ -1,0 +1,140 @@
+//! A worker's side of a link: every request that comes is answered as it would be on a connection of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::BytesMut;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use super::exchange::{Exchange, LinkError};
+use super::frame::{Frame, Kind};
+use super::message::{read_request, write_answer};
+use super::{MAX_ANSWER, MAX_OPEN, MAX_REQUEST};
+use crate::http::drain::{Drain, Phase};
+use crate::http::origin::Client;
+use crate::http::service::{Predictions, Service};
+
+/// How often a server that closes looks whether all is answered.
+const CLOSING_LOOK: Duration = Duration::from_millis(100);
+
+type Answers = Exchange<AbortHandle>;
+
+/// Answers what comes over `stream`, of which `incoming` was read already, until the other side closes it. Once `drain` closes,
+/// the other side is told; what it has sent before it knew is answered.
+pub(in crate::http) async fn serve<P: Predictions>(
+    stream: TcpStream,
+    incoming: BytesMut,
+    service: &Arc<Service<P>>,
+    client: &Client,
+    drain: &Drain,
+) -> Result<(), LinkError> {
+    let answers = Arc::new(Answers::default());
+    let _end = End(&answers);
+    let on_frame = |frame| take_in(&answers, service, client, frame);
+    let running = answers.run(stream, incoming, MAX_REQUEST, on_frame, |_| ());
+    let closing = async {
+        drain.reached(Phase::Closing).await;
+        answers.say(Kind::Closing);
+        // The other side closes the link when it has its answers. One that does not must not hold up the end.
+        loop {
+            sleep(CLOSING_LOOK).await;
+            if answers.is_idle() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        ended = running => ended,
+        () = closing => Ok(()),
+    }
+}
+
+/// Nobody is left who could take the answers.
+struct End<'a>(&'a Answers);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let left = self.0.end();
+        for task in left.sent.into_iter().chain(left.unsent) {
+            task.abort();
+        }
+    }
+}
+
+fn take_in<P: Predictions>(
+    answers: &Arc<Answers>,
+    service: &Arc<Service<P>>,
+    client: &Client,
+    Frame { kind, tag, payload }: Frame,
+) -> Result<(), LinkError> {
+    match kind {
+        Kind::Message => {
+            let request = read_request(payload)?;
+            let answering = Answering {
+                answers: Arc::clone(answers),
+                tag,
+            };
+            let answering = answer(answering, Arc::clone(service), request, client.clone());
+            let begin = || tokio::spawn(answering).abort_handle();
+            if answers.take_in(MAX_OPEN, tag, begin) {
+                return Ok(());
+            }
+            Err(LinkError::Message(format!(
+                "there are {MAX_OPEN} requests, or another one is called {tag}"
+            )))
+        }
+        Kind::Cancelled => {
+            if let Some(task) = answers.take_out(tag) {
+                task.abort();
+            }
+            Ok(())
+        }
+        Kind::Dropped | Kind::TooLarge | Kind::Closing => {
+            Err(LinkError::Message(format!("{kind:?} is for workers to say")))
+        }
+    }
+}
+
+/// A request that is being answered; the other side hears of it if it never is.
+struct Answering {
+    answers: Arc<Answers>,
+    tag: u32,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.answers.end_with(self.tag, Kind::Dropped, |_| ());
+    }
+}
+
+async fn answer<P: Predictions>(
+    answering: Answering,
+    service: Arc<Service<P>>,
+    request: Request,
+    client: Client,
+) {
+    let response = service.answer(request, client).await;
+    let Answering { answers, tag } = &answering;
+    let Some((head, body)) = whole(response).await else {
+        answers.end_with(*tag, Kind::TooLarge, |_| ());
+        return;
+    };
+    answers.end_with(*tag, Kind::Message, |out| write_answer(out, &head, &body));
+}
+
+/// The answer, where it is small enough.
+async fn whole(response: Response) -> Option<(axum::http::response::Parts, bytes::Bytes)> {
+    let (head, body) = response.into_parts();
+    let size = body.size_hint().exact()?;
+    if size > MAX_ANSWER as u64 {
+        return None;
+    }
+    let body = body.collect().await.ok()?;
+    Some((head, body.to_bytes()))
+}
