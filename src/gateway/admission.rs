@@ -7,10 +7,13 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use prometheus::IntGauge;
 
 use crate::api::error::{ApiError, ErrorCode};
+
+/// Bytes of an answer that the socket takes at once, mostly.
+const SMALL_ANSWER: u64 = 16 << 10;
 
 /// Counts the requests that were let in.
 #[derive(Debug)]
@@ -52,8 +55,12 @@ impl Admission {
 }
 
 impl Admitted {
-    /// `body`, with which the request keeps its place: an answer that is passed on as it comes is still in flight.
+    /// `body`, with which the request keeps its place: an answer that is passed on as it comes, or is large, is still in flight. A
+    /// small one that is whole is out of the gateway's hands.
     pub fn until_end_of(self, body: Body) -> Body {
+        if body.size_hint().exact().is_some_and(|size| size <= SMALL_ANSWER) {
+            return body;
+        }
         Body::new(Guarded {
             body,
             _admitted: self,

@@ -106,14 +106,17 @@ impl Answer {
 
     /// The answer for the client. Where it is passed on as it comes, the endpoint's guard ends with it, and so does the
     /// request's time.
-    pub(super) fn into_response(self, guard: InFlight, deadline: Deadline) -> Response<Body> {
+    pub(super) fn into_response(self, mut guard: InFlight, deadline: Deadline) -> Response<Body> {
         let body = match self.body {
             AnswerBody::Held(bytes) => Body::from(bytes),
-            AnswerBody::Passing(body) => Body::new(Passing {
-                body,
-                _guard: guard,
-                deadline: Box::pin(sleep_until(deadline.0)),
-            }),
+            AnswerBody::Passing(body) => {
+                guard.go_on();
+                Body::new(Passing {
+                    body,
+                    _guard: guard,
+                    deadline: Box::pin(sleep_until(deadline.0)),
+                })
+            }
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

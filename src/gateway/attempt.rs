@@ -1,12 +1,16 @@
 //! One try of a request: sends it to the worker that was picked, waits for the answer, and takes in what that says of the
 //! worker.
 
+use std::future::poll_fn;
+use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::answer::Answer;
@@ -23,37 +27,43 @@ use crate::http::deadline::Deadline;
 /// What came of one try.
 pub(super) struct Tried {
     pub(super) verdict: Verdict,
+    /// How long it took.
+    pub(super) took: Duration,
     /// Who was tried.
     pub(super) endpoint: Arc<Endpoint>,
     /// What the client gets if this is the last try.
     pub(super) answer: Result<Response<Body>, ApiError>,
 }
 
-/// Sends `call` to the worker that was picked for it.
-pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> Tried {
+/// Sends `call` to the worker that was picked for it, now. Whoever polls this does so again at the call's deadline: it sets no
+/// timer of its own, because whoever waits for it has one.
+pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked, now: Instant) -> Tried {
     let decay = gateway.setting(|settings| settings.balancing.decay);
     let endpoint = Arc::clone(&picked.endpoint);
-    let mut guard = InFlight::begin(picked, gateway.clock, decay);
+    let mut guard = InFlight::begin(picked, gateway.clock, decay, now);
     let answering = async {
         let to = &guard.endpoint().address;
-        let response = gateway.client.send(to, &call.outgoing(Instant::now())).await?;
+        let response = gateway.client.send(to, &call.outgoing(now)).await?;
         Answer::take_in(response).await
     };
-    let (verdict, answer) = match timeout_at(call.deadline.0, answering).await {
-        Err(_) => {
+    let answered = in_time(answering, call.deadline).await;
+    guard.end(Instant::now());
+    let took = guard.elapsed();
+    let (verdict, answer) = match answered {
+        None => {
             let verdict = Verdict::OUT_OF_TIME;
             note(gateway, call, &verdict, &mut guard, None);
             let answer = Err(Deadline::exceeded("a worker was at it"));
             (verdict, answer)
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             let verdict = Verdict::of_send_error(&error);
             note(gateway, call, &verdict, &mut guard, None);
             blame(gateway, call, &verdict, guard.endpoint(), || error.to_string());
             let answer = Err(no_answer(guard.endpoint(), &error));
             (verdict, answer)
         }
-        Ok(Ok(answer)) => {
+        Some(Ok(answer)) => {
             let status = answer.status;
             let code = answer.error_code();
             let is_garbage = call.is_prediction() && answer.is_garbage();
@@ -78,9 +88,25 @@ pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked) -> 
     };
     Tried {
         verdict,
+        took,
         endpoint,
         answer,
     }
+}
+
+/// What comes of `answering`; none where the time is up when it is looked at again.
+async fn in_time<T>(answering: impl Future<Output = T>, deadline: Deadline) -> Option<T> {
+    let mut answering = pin!(answering);
+    let mut is_again = false;
+    poll_fn(|context| match answering.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        // The first look needs no clock: whatever time is left, the question is on its way now.
+        Poll::Pending if mem::replace(&mut is_again, true) && Instant::now() >= deadline.0 => {
+            Poll::Ready(None)
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Takes in what a try says of the worker: what came of it, how long it takes, and whether it can serve the model. Only
@@ -118,13 +144,15 @@ fn judge(gateway: &Gateway, call: &Call, verdict: &Verdict, guard: &InFlight) {
     if let Some(part) = &call.part {
         // All versions meet the same clients: however little time one of them gives, running out of it counts.
         if let Some(mark) = verdict.mark(elapsed, Duration::ZERO) {
-            part.take_mark(mark, elapsed, gateway.clock);
+            part.take_mark(mark, elapsed, guard.time());
         }
     }
     gateway.setting(|settings| {
         let mark = verdict.mark(elapsed, settings.deadline);
         if let Some(mark) = mark.filter(|_| !call.is_split()) {
-            gateway.pool.take_mark(guard.picked(), mark, &settings.breaker);
+            gateway
+                .pool
+                .take_mark(guard.picked(), mark, &settings.breaker, guard.time());
         }
     });
 }

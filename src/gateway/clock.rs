@@ -22,6 +22,12 @@ impl Clock {
     /// The time.
     #[must_use]
     pub fn now(self) -> Moment {
-        Moment::default() + self.origin.elapsed()
+        self.at(Instant::now())
+    }
+
+    /// What it shows at `instant`. Who has just looked at the time need not look again: that is a call each time.
+    #[must_use]
+    pub fn at(self, instant: Instant) -> Moment {
+        Moment::default() + instant.saturating_duration_since(self.origin)
     }
 }

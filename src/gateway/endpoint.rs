@@ -9,7 +9,7 @@ use axum::http::uri::Authority;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::balance::{EndpointLoad, Load, LoadReport};
+use super::balance::{EndpointLoad, Load, LoadReport, Moment};
 use super::circuit::Circuit;
 use super::client::Address;
 use super::clock::Clock;
@@ -111,6 +111,8 @@ pub struct InFlight {
     picked: Picked,
     clock: Clock,
     begun: Instant,
+    /// When its answer was there, or it was clear that there is none.
+    ended: Option<Instant>,
     decay: Duration,
     /// Requests for the model that were there when it came, itself included.
     met: u32,
@@ -118,15 +120,16 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Counts a request in; it is counted out when the guard goes. Latency estimates decay with this time constant.
+    /// Counts a request in, now; it is counted out when the guard goes. Latency estimates decay with this time constant.
     #[must_use]
-    pub fn begin(picked: Picked, clock: Clock, decay: Duration) -> Self {
+    pub fn begin(picked: Picked, clock: Clock, decay: Duration, now: Instant) -> Self {
         let met = picked.slot.load().awaited();
         picked.endpoint.metrics.in_flight.inc();
         Self {
             picked,
             clock,
-            begun: Instant::now(),
+            begun: now,
+            ended: None,
             decay,
             met,
             is_judged: false,
@@ -145,23 +148,43 @@ impl InFlight {
         &self.picked
     }
 
-    /// How long it has been there.
+    /// Its answer is there, or none will be: what is told of it from here on happened now.
+    pub fn end(&mut self, now: Instant) {
+        self.ended = Some(now);
+    }
+
+    /// It ended only as far as its answer has begun; the rest of that passes.
+    pub fn go_on(&mut self) {
+        self.ended = None;
+    }
+
+    /// When it ended; now, where it has not.
+    #[must_use]
+    pub fn time(&self) -> Moment {
+        self.clock.at(self.instant())
+    }
+
+    /// How long it has been there, or was.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+        self.instant().saturating_duration_since(self.begun)
+    }
+
+    fn instant(&self) -> Instant {
+        self.ended.unwrap_or_else(Instant::now)
     }
 
     /// Takes in what the worker said of itself.
     pub fn report(&self, report: &LoadReport) {
-        self.load().report(report, self.clock.now());
+        self.load().report(report, self.time());
     }
 
     /// The answer is there: what it took counts.
     pub fn answered(&mut self) {
         if self.is_first_judgement() {
-            let elapsed = self.begun.elapsed();
+            let elapsed = self.elapsed();
             self.load().limit.answered(elapsed, self.present());
-            self.load().observe(elapsed, self.clock.now(), self.decay);
+            self.load().observe(elapsed, self.time(), self.decay);
         }
     }
 
@@ -173,8 +196,8 @@ impl InFlight {
     /// It failed, and counts as having taken at least so long.
     pub fn failed(&mut self, penalty: Duration) {
         if self.is_first_judgement() {
-            let penalty = penalty.max(self.begun.elapsed());
-            self.load().observe_failure(penalty, self.clock.now(), self.decay);
+            let penalty = penalty.max(self.elapsed());
+            self.load().observe_failure(penalty, self.time(), self.decay);
         }
     }
 
@@ -197,12 +220,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.elapsed();
         if !self.is_judged {
             // It was given up: all that is known is that the answer takes longer.
             self.load().limit.missed(elapsed, self.present());
-            self.load()
-                .observe_at_least(elapsed, self.clock.now(), self.decay);
+            self.load().observe_at_least(elapsed, self.time(), self.decay);
         }
         self.picked.endpoint.metrics.in_flight.dec();
         self.picked

@@ -95,14 +95,14 @@ impl Forwarded {
 
 /// Sends `call` to one worker after the other until one answers, within attempts, budget and deadline.
 pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
-    let now = gateway.clock.now();
-    gateway.budget.deposit(now);
-    gateway.hedging_budget.deposit(now);
+    let now = Instant::now();
+    gateway.budget.deposit(gateway.clock.at(now));
+    gateway.hedging_budget.deposit(gateway.clock.at(now));
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut retries = Retries::default();
     let mut decisions = Vec::new();
-    let mut picked = match pick(gateway, call, &tried).await {
+    let mut picked = match pick(gateway, call, &tried, now).await {
         Ok(picked) => picked,
         Err(no_route) => {
             let result = Err(refusal(no_route, &call.target));
@@ -114,13 +114,14 @@ pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
         }
     };
     loop {
-        outcome.model = Some(Arc::clone(&picked.model));
-        tried.push(Arc::clone(&picked.endpoint));
-        decisions.extend(picked.decision.take());
+        outcome.model = Some(Arc::clone(&picked.0.model));
+        tried.push(Arc::clone(&picked.0.endpoint));
+        decisions.extend(picked.0.decision.take());
         let Tried {
             verdict,
             endpoint,
             answer,
+            ..
         } = try_hedged(gateway, call, picked, &mut tried, &mut decisions).await;
         outcome.worker = Some(Arc::clone(&endpoint.id));
         outcome.attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
@@ -149,32 +150,43 @@ async fn go_on(
     tried: &[Arc<Endpoint>],
     reason: Reason,
     retries: &mut Retries,
-) -> Option<Picked> {
+) -> Option<(Picked, Instant)> {
     let has_another = gateway.pool.snapshot().has_another(call.question(), tried);
     if !has_another || !retries.may_go_on(gateway, reason, call.deadline).await {
         return None;
     }
-    let picked = pick(gateway, call, tried).await.ok()?;
+    let picked = pick(gateway, call, tried, Instant::now()).await.ok()?;
     let retries = &gateway.metrics.retries;
     retries.with_label_values(&[reason.as_str()]).inc();
     Some(picked)
 }
 
 /// Picks who takes the call, other than those in `tried`. Where all have as many requests as they may, or others wait already,
-/// it stands in line.
-async fn pick(gateway: &Gateway, call: &Call, tried: &[Arc<Endpoint>]) -> Result<Picked, NoRoute> {
+/// it stands in line. Gives the time with it.
+async fn pick(
+    gateway: &Gateway,
+    call: &Call,
+    tried: &[Arc<Endpoint>],
+    now: Instant,
+) -> Result<(Picked, Instant), NoRoute> {
     let question = call.question();
-    let look = || gateway.pool.snapshot().pick(question, tried, gateway.clock.now());
+    let look = |now| {
+        let picked = gateway
+            .pool
+            .snapshot()
+            .pick(question, tried, gateway.clock.at(now));
+        picked.map(|picked| (picked, now))
+    };
     let lane = Arc::clone(gateway.pool.snapshot().lane(question)?);
     if question.room == Wanted::Any || lane.waiting() == 0 {
-        match look() {
+        match look(now) {
             Err(NoRoute::Full) => {}
             found => return found,
         }
     }
     let _wait = Wait::begin(&gateway.metrics);
     let is_found = |found: &Result<_, _>| !matches!(found, Err(NoRoute::Full));
-    let found = lane.wait(|| Some(look()).filter(is_found));
+    let found = lane.wait(|| Some(look(Instant::now())).filter(is_found));
     let found = timeout_at(call.deadline.0, found).await;
     found.unwrap_or(Err(NoRoute::Full))
 }

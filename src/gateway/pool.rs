@@ -747,7 +747,12 @@ mod tests {
         }
         let picked = pick(&pool, "iris", None, &[]).unwrap();
         assert_eq!(*picked.endpoint.id, *"a");
-        let guard = InFlight::begin(picked, pool.clock, Duration::from_secs(2));
+        let guard = InFlight::begin(
+            picked,
+            pool.clock,
+            Duration::from_secs(2),
+            tokio::time::Instant::now(),
+        );
         let before = pool.snapshot().generation;
         pool.set_policy(PolicyName::Weighted);
         assert_eq!(pool.snapshot().generation, before + 1);

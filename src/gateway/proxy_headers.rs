@@ -32,7 +32,8 @@ pub struct ToWorker {
     client: HeaderMap,
     /// Those that belong to the client's connection because it says so.
     named: Vec<HeaderName>,
-    own: Vec<(HeaderName, HeaderValue)>,
+    /// Who sends it, and the request's id.
+    own: Option<[(HeaderName, HeaderValue); 2]>,
 }
 
 impl ToWorker {
@@ -42,10 +43,10 @@ impl ToWorker {
         Self {
             named: named_by_connection(&client),
             client,
-            own: vec![
+            own: Some([
                 (FORWARDED_FOR, origin.client.ip),
                 (headers::REQUEST_ID, origin.id.into()),
-            ],
+            ]),
         }
     }
 
@@ -56,7 +57,7 @@ impl ToWorker {
             is_passed && !self.named.contains(name)
         };
         let of_client = self.client.iter().filter(move |(name, _)| passes(name));
-        of_client.chain(self.own.iter().map(|(name, value)| (name, value)))
+        of_client.chain(self.own.iter().flatten().map(|(name, value)| (name, value)))
     }
 
     /// Whether the client has sent this one.

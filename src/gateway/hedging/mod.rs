@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 pub use self::percentile::Percentile;
 use super::Gateway;
@@ -22,6 +22,7 @@ use super::forward::Call;
 use super::snapshot::{Picked, Question, Wanted};
 use super::verdict::Latency;
 use crate::config::HedgingConfig;
+use crate::http::deadline::Deadline;
 
 /// Before it is known how long predictions take, a request may be rescued after this time.
 const NOTHING_KNOWN: Duration = Duration::from_secs(1);
@@ -42,22 +43,23 @@ pub fn delay(usual: &Percentile, config: &HedgingConfig) -> Option<Duration> {
 pub(super) async fn try_hedged(
     gateway: &Gateway,
     call: &Call,
-    picked: Picked,
+    (picked, now): (Picked, Instant),
     tried: &mut Vec<Arc<Endpoint>>,
     decisions: &mut Vec<String>,
 ) -> Tried {
-    let first = First::begin(gateway, call, &picked);
-    let mut trying = pin!(try_once(gateway, call, picked));
+    let first = First::begin(gateway, call, &picked, now);
+    let mut trying = pin!(try_once(gateway, call, picked, now));
     let second = match first.wait(&mut trying, tried).await {
         Err(done) => return done,
         Ok(second) => second,
     };
+    let now = Instant::now();
     if let Some(decision) = &second.decision {
-        let waited = first.begun.elapsed().as_millis();
+        let waited = (now - first.begun).as_millis();
         decisions.push(format!("hedged after {waited} ms: {decision}"));
     }
     tried.push(Arc::clone(&second.endpoint));
-    let second = pin!(try_once(gateway, call, second));
+    let second = pin!(try_once(gateway, call, second, now));
     first.race(trying, second).await
 }
 
@@ -74,7 +76,7 @@ struct First<'a> {
 }
 
 impl<'a> First<'a> {
-    fn begin(gateway: &'a Gateway, call: &'a Call, picked: &Picked) -> Self {
+    fn begin(gateway: &'a Gateway, call: &'a Call, picked: &Picked, now: Instant) -> Self {
         let config = gateway.setting(|settings| settings.hedging.clone());
         let lane = Arc::clone(picked.slot.lane());
         Self {
@@ -84,7 +86,7 @@ impl<'a> First<'a> {
             config,
             lane,
             endpoint: Arc::clone(&picked.endpoint),
-            begun: Instant::now(),
+            begun: now,
         }
     }
 
@@ -94,12 +96,19 @@ impl<'a> First<'a> {
         trying: &mut Pin<&mut impl Future<Output = Tried>>,
         tried: &[Arc<Endpoint>],
     ) -> Result<Picked, Tried> {
-        let mut patience = self.first_patience();
-        let mut was_refused = false;
+        let (mut patience, mut was_refused) = (self.first_patience(), false);
+        let deadline = self.call.deadline.0;
+        let mut look = self
+            .begun
+            .checked_add(patience)
+            .map_or(deadline, |look| look.min(deadline));
         loop {
-            if let Ok(done) = timeout(patience, trying.as_mut()).await {
+            if let Ok(done) = timeout_at(look, trying.as_mut()).await {
                 self.learn_from(&done);
                 return Err(done);
+            }
+            if look >= deadline {
+                return Err(trying.as_mut().await);
             }
             let reason = match self.pick_second(tried) {
                 Ok(second) => return Ok(second),
@@ -110,6 +119,7 @@ impl<'a> First<'a> {
                 refused.with_label_values(&[reason]).inc();
             }
             patience = (patience * 2).min(LOOK_AGAIN);
+            look = (Instant::now() + patience).min(deadline);
         }
     }
 
@@ -123,8 +133,7 @@ impl<'a> First<'a> {
 
     fn learn_from(&self, done: &Tried) {
         if self.call.is_prediction() && done.verdict.latency == Latency::Measured {
-            let took = self.begun.elapsed();
-            self.lane.usual.observe(took, self.config.percentile);
+            self.lane.usual.observe(done.took, self.config.percentile);
         }
     }
 
@@ -164,17 +173,18 @@ impl<'a> First<'a> {
         mut second: Pin<&mut impl Future<Output = Tried>>,
     ) -> Tried {
         self.lane.usual.observe_above(self.config.percentile);
+        let deadline = self.call.deadline;
         tokio::select! {
-            done = &mut first => {
+            done = to_the_end(&mut first, deadline) => {
                 let has_won = done.verdict.retry.is_some();
                 self.count(has_won);
-                if has_won { second.await } else { done }
+                if has_won { to_the_end(&mut second, deadline).await } else { done }
             }
-            done = &mut second => {
+            done = to_the_end(&mut second, deadline) => {
                 let has_won = done.verdict.retry.is_none();
                 self.count(has_won);
                 if !has_won {
-                    return first.await;
+                    return to_the_end(&mut first, deadline).await;
                 }
                 self.endpoint.metrics.count("given_up");
                 self.endpoint.probe_now.notify_one();
@@ -186,6 +196,14 @@ impl<'a> First<'a> {
     fn count(&self, has_won: bool) {
         let outcome = if has_won { "won" } else { "lost" };
         self.gateway.metrics.hedges.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// What comes of `trying`, which ends when it is looked at after the deadline.
+async fn to_the_end(trying: &mut Pin<&mut impl Future<Output = Tried>>, deadline: Deadline) -> Tried {
+    match timeout_at(deadline.0, trying.as_mut()).await {
+        Ok(done) => done,
+        Err(_) => trying.await,
     }
 }
 

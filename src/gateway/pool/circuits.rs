@@ -20,8 +20,8 @@ impl Pool {
     /// Takes in what a request says of whether its endpoint can serve its model. A success takes no lock, unless it was on
     /// trial; what a failure means is seen at once where it fills the measure of failures in a row, and with the next
     /// review otherwise.
-    pub fn take_mark(&self, picked: &Picked, mark: Mark, rules: &BreakerConfig) {
-        let (now, model) = (self.clock.now(), &picked.model);
+    pub fn take_mark(&self, picked: &Picked, mark: Mark, rules: &BreakerConfig, now: Moment) {
+        let model = &picked.model;
         let in_a_row = picked.circuit.window.count(mark, now);
         if picked.trial.is_some() {
             self.change(|members| members.take_trial(picked, mark, now));
@@ -257,7 +257,7 @@ mod tests {
                     let index = IDS.iter().position(|id| **id == *picked.endpoint.id).unwrap();
                     let mark = if good[index] { Mark::Success } else { Mark::Failure };
                     failures += usize::from(mark == Mark::Failure);
-                    pool.take_mark(&picked, mark, &BreakerConfig::default());
+                    pool.take_mark(&picked, mark, &BreakerConfig::default(), pool.clock.now());
                 }
             }
             Event::Up(index) => (0..2).for_each(|_| up(pool, IDS[index], &serving(&[("iris", READY)]))),

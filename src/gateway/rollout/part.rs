@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Arm, Rollout, shadow};
 use crate::api::error::ErrorCode;
 use crate::gateway::Gateway;
+use crate::gateway::balance::Moment;
 use crate::gateway::circuit::Mark;
 use crate::gateway::clock::Clock;
 use crate::gateway::forward::{self, Call, Forwarded};
@@ -43,8 +44,8 @@ impl Part {
     }
 
     /// Takes in what came of one try that took so long.
-    pub(in crate::gateway) fn take_mark(&self, mark: Mark, elapsed: Duration, clock: Clock) {
-        self.arm.take_mark(mark, elapsed, clock.now());
+    pub(in crate::gateway) fn take_mark(&self, mark: Mark, elapsed: Duration, now: Moment) {
+        self.arm.take_mark(mark, elapsed, now);
     }
 
     /// The path at a worker, without a version.
