@@ -1,4 +1,5 @@
-# The image of millrace: one binary, the trained models, and a configuration to start from.
+# The image of millrace: one binary with the libraries that it is linked with, the trained models, and a configuration to start
+# from. There is no shell in it, nor anything else of a system.
 #
 #   docker build -t millrace .
 #   docker run --rm -p 8080:8080 millrace
@@ -12,19 +13,16 @@ ARG ONNXRUNTIME
 # The library, out of its wheel for Python; nothing where no version is asked for.
 FROM debian:bookworm-slim AS onnxruntime
 ARG ONNXRUNTIME
-RUN mkdir /library \
+RUN mkdir -p /system/usr/local/lib \
     && if [ -n "$ONNXRUNTIME" ]; then \
         apt-get update \
         && apt-get install -y --no-install-recommends ca-certificates python3-pip \
         && pip download --no-deps --only-binary :all: --dest /wheel "onnxruntime==$ONNXRUNTIME" \
         && python3 -m zipfile -e /wheel/*.whl /unpacked \
-        && cp /unpacked/onnxruntime/capi/libonnxruntime.so.* /library/libonnxruntime.so; \
+        && cp /unpacked/onnxruntime/capi/libonnxruntime.so.* /system/usr/local/lib/libonnxruntime.so \
+        && ldd /system/usr/local/lib/libonnxruntime.so | grep -o '/[^ ]*' \
+            | xargs cp --parents --dereference --target-directory /system; \
     fi
-
-FROM debian:bookworm-slim AS base
-FROM base AS base-with-onnxruntime
-COPY --from=onnxruntime /library /usr/local/lib
-ENV MILLRACE_WORKER__ONNXRUNTIME_LIBRARY=/usr/local/lib/libonnxruntime.so
 
 # The manifest without its tests and benches, whose files are not here.
 FROM debian:bookworm-slim AS manifest
@@ -46,6 +44,19 @@ COPY src src
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked --bin millrace
 
+# What it needs of a system: the libraries that it is linked with, the order in which names of hosts are looked up, /tmp.
+RUN mkdir -p /system/etc /system/tmp \
+    && chmod 1777 /system/tmp \
+    && echo 'hosts: files dns' >/system/etc/nsswitch.conf \
+    && ldd target/release/millrace | grep -o '/[^ ]*' | xargs cp --parents --dereference --target-directory /system
+
+FROM scratch AS base
+COPY --from=build /system /
+
+FROM base AS base-with-onnxruntime
+COPY --from=onnxruntime /system /
+ENV MILLRACE_WORKER__ONNXRUNTIME_LIBRARY=/usr/local/lib/libonnxruntime.so
+
 FROM base${ONNXRUNTIME:+-with-onnxruntime}
 LABEL org.opencontainers.image.title="millrace" \
       org.opencontainers.image.description="Serves trained models behind a load-balancing gateway" \
@@ -59,7 +70,7 @@ COPY --from=build /build/target/release/millrace /usr/local/bin/millrace
 # serves it cannot change.
 USER 10001:10001
 EXPOSE 8080 9000
-# Fits `serve` and `gateway`. A worker's is `millrace health --url 127.0.0.1:9000`: see docker-compose.yml.
+# Fits `serve`, `gateway` and `worker` alike, where they listen by default.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["millrace", "health"]
 ENTRYPOINT ["millrace"]
 CMD ["serve", "--listen", "0.0.0.0:8080"]

@@ -255,9 +255,10 @@ pub struct TrialArgs {
 /// Arguments of `millrace health`.
 #[derive(Debug, Args)]
 pub struct HealthArgs {
-    /// The process to ask; a bare address means its /readyz
-    #[arg(long, default_value = "http://127.0.0.1:8080/readyz")]
-    pub url: String,
+    /// The process to ask; a bare address means its /readyz. Of several, the first at which somebody listens; else where a
+    /// gateway listens by default, or a worker
+    #[arg(long, default_values = ["http://127.0.0.1:8080/readyz", "http://127.0.0.1:9000/readyz"])]
+    pub url: Vec<String>,
     /// How long to wait for the answer
     #[arg(long, default_value = "2s")]
     pub timeout: String,

@@ -8,7 +8,7 @@ use tokio::time::{Duration, timeout};
 use super::Failure;
 use super::start::runtime;
 use crate::cli::HealthArgs;
-use crate::gateway::client::{Address, Outgoing, WorkerClient};
+use crate::gateway::client::{Address, Outgoing, SendError, WorkerClient};
 
 /// The longest answer that is read for its reason.
 const MAX_ANSWER: usize = 64 << 10;
@@ -20,11 +20,35 @@ pub(super) fn run(arguments: &HealthArgs) -> Result<(), Failure> {
             arguments.timeout
         ))
     })?;
-    let url = parse(&arguments.url)?;
-    let answer = runtime()?.block_on(async { timeout(patience, ask(&url, patience)).await });
-    match answer {
-        Ok(answer) => answer,
-        Err(_) => Err(no_answer(&url, patience)),
+    let urls: Result<Vec<Uri>, _> = arguments.url.iter().map(|url| parse(url)).collect();
+    runtime()?.block_on(ask_one(&urls?, patience))
+}
+
+/// Asks the first of them at which somebody listens.
+async fn ask_one(urls: &[Uri], patience: Duration) -> Result<(), Failure> {
+    let mut nobody = Vec::new();
+    for url in urls {
+        let answer = timeout(patience, ask(url, patience)).await;
+        match answer.unwrap_or_else(|_| Err(no_answer(url, patience).into())) {
+            Ok(()) => return Ok(()),
+            Err(Unwell::NobodyThere(reason)) => nobody.push(reason),
+            Err(Unwell::Answered(failure)) => return Err(failure),
+        }
+    }
+    Err(Failure::failed(nobody.join("; ")))
+}
+
+/// Why a process is not ready.
+enum Unwell {
+    /// There is none.
+    NobodyThere(String),
+    /// It says so, or says nothing.
+    Answered(Failure),
+}
+
+impl From<Failure> for Unwell {
+    fn from(failure: Failure) -> Self {
+        Self::Answered(failure)
     }
 }
 
@@ -54,7 +78,7 @@ fn parse(text: &str) -> Result<Uri, Failure> {
         .ok_or_else(|| Failure::usage(format!("--url: expected http://HOST:PORT/readyz; found {text:?}")))
 }
 
-async fn ask(url: &Uri, patience: Duration) -> Result<(), Failure> {
+async fn ask(url: &Uri, patience: Duration) -> Result<(), Unwell> {
     let authority = url.authority().expect("it was parsed with an authority");
     let to = Address::new(authority.clone());
     let path = url
@@ -62,7 +86,13 @@ async fn ask(url: &Uri, patience: Duration) -> Result<(), Failure> {
         .cloned()
         .unwrap_or(PathAndQuery::from_static("/"));
     let response = WorkerClient::new(patience).send(&to, &Outgoing::get(&path)).await;
-    let response = response.map_err(|error| Failure::failed(format!("{url} does not answer: {error}")))?;
+    let response = response.map_err(|error| {
+        let reason = format!("{url} does not answer: {error}");
+        match error {
+            SendError::NotConnected(_) => Unwell::NobodyThere(reason),
+            SendError::OutOfDescriptors | SendError::BrokenOff(_) => Failure::failed(reason).into(),
+        }
+    })?;
     let status = response.status;
     if status.is_success() {
         return Ok(());
@@ -71,7 +101,7 @@ async fn ask(url: &Uri, patience: Duration) -> Result<(), Failure> {
     let reason = body
         .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
         .unwrap_or_default();
-    Err(Failure::failed(format!("{url} is not ready: {status} {reason}")))
+    Err(Failure::failed(format!("{url} is not ready: {status} {reason}")).into())
 }
 
 #[cfg(test)]

@@ -172,6 +172,20 @@ async fn health_tells_ready_from_not_ready_from_nobody() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("does not answer"), "{}", stderr(&output));
 
+    let output = run(&["health", "--url", &nobody, "--url", &address]).await;
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "the first at which somebody listens"
+    );
+    let output = run(&["health", "--url", &nobody, "--url", &nobody]).await;
+    assert_eq!(
+        stderr(&output).matches("does not answer").count(),
+        2,
+        "{}",
+        stderr(&output)
+    );
+
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let output = run(&["health", "--url", &address, "--timeout", "100ms"]).await;
