@@ -4,12 +4,15 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use bytes::BytesMut;
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace::config::{BalancingConfig, PolicyName};
 use millrace::gateway::balance::{Candidate, Load, LoadReport, Moment, Pick, build, hash};
 use millrace::gateway::circuit::{Mark, Window};
 use millrace::gateway::hedging::Percentile;
 use millrace::gateway::target::Target;
+use millrace::http::link::frame::{self, Kind};
+use millrace::http::link::{MAX_REQUEST, read_request};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -109,5 +112,38 @@ fn target(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, answered, target);
+/// One request on a link: its frame as the gateway writes it, and as the worker reads it.
+fn link(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("link");
+    let row: Vec<f64> = (0..64).map(|index| f64::from(index) / 4.0).collect();
+    let body = serde_json::json!({"inputs": [row]}).to_string();
+    let message = format!(
+        "POST /models/digits/predict HTTP/1.1\r\nhost: 127.0.0.1:9000\r\ncontent-type: application/json\r\n\
+         x-forwarded-for: 127.0.0.1\r\nx-request-id: 0123456789abcdef0123456789abcdef\r\n\
+         x-request-timeout-ms: 10000\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut out = Vec::new();
+    group.bench_function("put", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            frame::put(&mut out, Kind::Message, 1, |out| {
+                out.extend_from_slice(black_box(message.as_bytes()));
+            });
+        });
+    });
+    group.bench_function("take", |bencher| {
+        bencher.iter_batched(
+            || BytesMut::from(&out[..]),
+            |mut incoming| {
+                let frame = frame::take(&mut incoming, MAX_REQUEST).expect("it is a frame");
+                read_request(frame.expect("it is whole").payload)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pick, answered, target, link);
 criterion_main!(benches);

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use millrace::api::plain::PlainRequest;
 use millrace::api::predict::{Listed, Nested, PredictRequest, PredictResponse};
 use millrace::engine::{self, LoadOptions};
 use millrace::model::artifact::Artifact;
 use millrace::model::engine_choice::EngineChoice;
 use millrace::model::schema::Schema;
+use millrace::model::signature::{Signature, TensorSpec};
 use millrace::model::tensor::{Slice, Tensor, Values};
 use millrace::worker::load::ModelLoad;
 use millrace::worker::validation::tensors_of;
 use tokio::time::Instant;
 
-const MODELS: [(&str, usize); 3] = [("iris", 4), ("diabetes", 10), ("digits", 64)];
+/// Of axes whose length is the request's: values of a series, tokens of a text.
+const LENGTH: usize = 16;
 const ROWS: [usize; 2] = [1, 64];
 
 fn folder(model: &str) -> PathBuf {
@@ -51,6 +54,9 @@ fn decode(criterion: &mut Criterion) {
             serde_json::to_vec(&serde_json::json!({"inputs": vec![row; count]})).expect("numbers make JSON");
         group.bench_function(BenchmarkId::new("parse_digits", count), |bencher| {
             bencher.iter(|| PredictRequest::parse(black_box(&body)));
+        });
+        group.bench_function(BenchmarkId::new("plain_digits", count), |bencher| {
+            bencher.iter(|| PlainRequest::read(black_box(&body)));
         });
         let request = PredictRequest::parse(&body).expect("the body is a request");
         group.bench_function(BenchmarkId::new("validate_digits", count), |bencher| {
@@ -108,10 +114,33 @@ fn batch(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The names of the models that come with the project.
+fn shipped() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let entries = folder.read_dir().expect("the models are there");
+    let names = entries.map(|entry| entry.expect("it can be read").file_name());
+    let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.retain(|name| folder.join(name).is_dir());
+    names.sort();
+    names
+}
+
+/// So many rows of zeros and empty texts.
+fn inputs_of(signature: &Signature, count: usize) -> Vec<Tensor> {
+    let tensor = |spec: &TensorSpec| {
+        let row = signature.row_shape(spec);
+        let row = row.iter().map(|size| size.unwrap_or(LENGTH));
+        let shape: Vec<usize> = [count].into_iter().chain(row).collect();
+        let values = Values::zeros(spec.datatype, shape.iter().product());
+        Tensor::new(shape, values).expect("the shape is that of the values")
+    };
+    signature.inputs.iter().map(tensor).collect()
+}
+
 fn engines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine");
-    for (model, width) in MODELS {
-        let path = folder(model).join("model.onnx");
+    for model in shipped() {
+        let path = folder(&model).join("model.onnx");
         let graph = engine::load(
             &path,
             &LoadOptions {
@@ -120,13 +149,14 @@ fn engines(criterion: &mut Criterion) {
             },
         )
         .expect("the shipped models load");
-        graph.warm_up(&[]).expect("the shipped models run");
+        let inputs = [1, 32].map(|count| (count, inputs_of(graph.signature(), count)));
         let mut engine = graph.engine();
-        for count in [1, 32] {
-            let input = rows(count, width);
-            group.bench_function(BenchmarkId::new(model, count), |bencher| {
+        for (count, inputs) in inputs {
+            let run = engine.run(inputs.clone());
+            run.unwrap_or_else(|error| panic!("{model}, {count} rows: {error}"));
+            group.bench_function(BenchmarkId::new(&model, count), |bencher| {
                 bencher.iter_batched(
-                    || vec![input.clone()],
+                    || inputs.clone(),
                     |inputs| engine.run(inputs),
                     BatchSize::SmallInput,
                 );

@@ -149,12 +149,12 @@ def start_worker(machine, repository, telemetry=""):
     return port, machine.start("millrace-worker", [machine.millrace, "worker", "--config", config])
 
 
-def start_gateway(machine, upstreams, telemetry=""):
+def start_gateway(machine, upstreams, telemetry="", more=""):
     port = free_port()
     workers = "".join(f'[[gateway.workers]]\nid = "w{number}"\nurl = "http://127.0.0.1:{upstream}"\n'
                       for number, upstream in enumerate(upstreams))
     config = millrace_config(machine, "gateway", f'[gateway]\nlisten = "127.0.0.1:{port}"\n'
-                             f'admin = "127.0.0.1:{free_port()}"\n{THREADS}{workers}', telemetry)
+                             f'admin = "127.0.0.1:{free_port()}"\n{THREADS}{more}{workers}', telemetry)
     return port, machine.start("millrace-gateway", [machine.millrace, "gateway", "--config", config])
 
 
@@ -312,11 +312,18 @@ def gateways(machine):
 class Whole(Millrace):
     name = "millrace gateway + 2 workers"
     note = "three processes of one thread of the network runtime each"
+    more = ""
 
     def start(self, machine, model):
         workers = [start_worker(machine, machine.repositories / model) for _ in range(2)]
-        port, gateway = start_gateway(machine, [port for port, _ in workers])
+        port, gateway = start_gateway(machine, [port for port, _ in workers], more=self.more)
         return self.until_ready(Running(self, port, [gateway] + [tree for _, tree in workers]), machine, model)
+
+
+class Apart(Whole):
+    name = "millrace gateway + 2 workers, not coalescing"
+    note = "the same, with each request on a connection of its own between gateway and worker"
+    more = "coalesce = false\n"
 
 
 class NginxOverMosec(Subject):
@@ -342,4 +349,4 @@ class NginxOverMosec(Subject):
 
 def wholes(machine):
     direct = MillraceWorker("millrace worker, asked directly", "what the gateway adds to")
-    return [Whole(), direct, NginxOverMosec(), ray("Ray Serve, 2 replicas", 2, "its own proxy and balancer, two replicas")]
+    return [Whole(), Apart(), direct, NginxOverMosec(), ray("Ray Serve, 2 replicas", 2, "its own proxy and balancer, two replicas")]
