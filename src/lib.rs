@@ -27,7 +27,7 @@
 //! | [`http`] | what both servers share: accept loop, drain, bodies, request ids | api, config |
 //! | [`chart`] | what all pictures have in common | — |
 //! | [`moment`] | the time of the pure cores | — |
-//! | [`system`] | the two calls of the operating system that need `unsafe` | — |
+//! | [`system`] | the four calls of the operating system that need `unsafe` | — |
 //!
 //! A test (`tests/integration/architecture.rs`) reads the `use crate::` lines and keeps it so.
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use millrace::cli::Cli;
+use millrace::system::{Pages, use_pages};
 
 /// Models come and go, each loaded on one thread and freed on another: under glibc the process grew with every reload
 /// (docs/adr/0010).
@@ -11,5 +12,7 @@ use millrace::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // First, for whatever is used before then is in large pages for good (docs/adr/0026).
+    use_pages(Pages::Small);
     millrace::commands::run(Cli::parse())
 }

@@ -45,7 +45,7 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Ask one process whether it is ready; exit code 0 or 1
     Health(HealthArgs),
-    /// Load one graph within bounds of memory and time; workers start this for each file
+    /// Load versions within bounds of memory and time, as told on standard input; workers start this for what they load
     #[command(hide = true)]
     Trial(TrialArgs),
 }
@@ -236,18 +236,10 @@ pub enum ArrivalPattern {
 /// Arguments of `millrace trial`.
 #[derive(Debug, Args)]
 pub struct TrialArgs {
-    /// The graph
-    pub graph: PathBuf,
-    /// The folder of its version, with what stands beside it
-    #[arg(long)]
-    pub folder: PathBuf,
-    /// How to load it, as JSON
-    #[arg(long)]
-    pub options: String,
     /// Bytes of address space that this may take
     #[arg(long)]
     pub max_memory: u64,
-    /// Milliseconds that this may take
+    /// Milliseconds that each file may take
     #[arg(long)]
     pub timeout_ms: u64,
 }

@@ -19,6 +19,7 @@ use crate::http::server::serve;
 use crate::http::service::{Predictions, Service};
 use crate::http::signal::Termination;
 use crate::http::threads::Threads;
+use crate::system::unmap_idle_code;
 use crate::telemetry::logging;
 
 pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
@@ -86,7 +87,7 @@ impl Front {
                 hangup,
             ))
         });
-        Ok(Self {
+        let front = Self {
             public: listen(
                 public,
                 router::public(gateway.clone(), access_log),
@@ -104,7 +105,9 @@ impl Front {
             gateway,
             admin_drain,
             follower,
-        })
+        };
+        unmap_idle_code();
+        Ok(front)
     }
 
     /// Waits until every request is answered, once the gateway's drain closes. It has failed where some were not.

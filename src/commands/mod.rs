@@ -19,6 +19,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
+use crate::system::{Pages, use_pages};
 
 /// How a command ended that did not do what was asked. The text is for people, on standard error.
 #[derive(Debug)]
@@ -44,6 +45,13 @@ impl Failure {
 /// Runs what the command line asked for.
 #[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
 pub fn run(cli: Cli) -> ExitCode {
+    if matches!(
+        cli.command,
+        Command::Train(_) | Command::Evaluate(_) | Command::Predict(_)
+    ) {
+        // They compute with whole columns and matrices, for as long as they run.
+        use_pages(Pages::Large);
+    }
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),

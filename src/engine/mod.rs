@@ -45,12 +45,34 @@ pub trait Graph: Send + Sync {
         &[]
     }
 
-    /// Prepares for the batches that will come, so that no request pays for it. `lengths` are those that the free axes of a
-    /// row will have; without any, nothing is known of these.
-    fn warm_up(&self, lengths: &[usize]) -> Result<(), EngineError>;
+    /// Prepares for batches that will come, so that no request pays for it. `lengths` are those that the free axes of a
+    /// row will have; without any, nothing is known of these. What of it is put off is not made by runs either: until it is
+    /// prepared they make do with what there is.
+    fn prepare(&self, lengths: &[usize], extent: Extent) -> Result<(), EngineError>;
+
+    /// Whether something was put off that would make runs faster.
+    fn is_put_off(&self) -> bool {
+        false
+    }
+
+    /// Prepares for every batch that will come.
+    fn warm_up(&self, lengths: &[usize]) -> Result<(), EngineError> {
+        self.prepare(lengths, Extent::All)
+    }
 
     /// An engine for one thread.
     fn engine(self: Arc<Self>) -> Box<dyn Engine>;
+}
+
+/// How much of what a graph needs is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    /// What it takes to answer: single rows. The rest is put off.
+    Least,
+    /// The smallest batch and the largest, between which lies what the others take. The rest is put off.
+    Ends,
+    /// Everything.
+    All,
 }
 
 /// Runs a graph, on one thread.
@@ -63,7 +85,7 @@ pub trait Engine: Send {
 }
 
 /// How a graph is loaded.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// The most rows that will ever run together.
     pub max_batch_size: usize,
@@ -175,7 +197,7 @@ fn load_with_any(
         if let Some(doubt) = graph.take_doubt() {
             return Err(doubt);
         }
-        graph.warm_up(&[])?;
+        graph.prepare(&[], Extent::Ends)?;
         let graph: Arc<dyn Graph> = Arc::new(graph);
         Ok(graph)
     });

@@ -10,18 +10,19 @@ use crate::model::tensor::{Datatype, Tensor, Values};
 
 /// What becomes of a batch whose size is free.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Padding {
+pub(super) enum Padding<'a> {
     /// It runs as it is.
     None,
     /// It is filled up to a power of two, or to this most that ever runs together.
     PowersOfTwo(usize),
     /// It runs in pieces of so many rows, and of fewer where so many are not left: for graphs whose rows take so long that
-    /// one row more than there are costs more than another run.
-    Pieces(&'static [usize]),
+    /// one row more than there are costs more than another run, and where nothing else is prepared.
+    Pieces(&'a [usize]),
 }
 
-impl Padding {
-    fn size(self, rows: usize) -> usize {
+impl Padding<'_> {
+    /// Rows of the tensors in which so many rows run, where they run together.
+    pub(super) fn size(self, rows: usize) -> usize {
         match self {
             Self::None | Self::Pieces(_) => rows,
             Self::PowersOfTwo(max_batch_size) => bucket(rows, max_batch_size),
@@ -34,7 +35,7 @@ fn bucket(rows: usize, max_batch_size: usize) -> usize {
     rows.next_power_of_two().min(max_batch_size.max(rows))
 }
 
-/// The largest of `sizes`, the first of which is 1, that is not more than `left`.
+/// The largest of `sizes`, one of which is 1, that is not more than `left`.
 fn piece(sizes: &[usize], left: usize) -> usize {
     let fitting = sizes.iter().copied().filter(|&size| size <= left);
     fitting.max().unwrap_or(1)
@@ -51,7 +52,7 @@ pub(super) fn buckets(max_batch_size: usize) -> impl Iterator<Item = usize> {
 /// Runs all rows of `inputs` through `run`, which takes tensors as the graph does.
 pub(super) fn run_rows(
     batch: Batch,
-    padding: Padding,
+    padding: Padding<'_>,
     inputs: Vec<Tensor>,
     mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
 ) -> Result<Vec<Tensor>, EngineError> {
@@ -91,18 +92,27 @@ pub(super) fn zeros(signature: &Signature, shape: Shape) -> Option<Vec<Tensor>> 
 
 fn filled(
     signature: &Signature,
-    (rows, free): Shape,
+    shape: Shape,
     values: impl Fn(Datatype, usize) -> Values,
 ) -> Option<Vec<Tensor>> {
     let tensor = |spec: &TensorSpec| {
-        let mut shape = vec![rows];
-        for size in signature.row_shape(spec) {
-            shape.push(size.or(free)?);
-        }
+        let shape = shape_of(signature, spec, shape)?;
         let values = values(spec.datatype, shape.iter().product());
         Tensor::new(shape, values).ok()
     };
     signature.inputs.iter().map(tensor).collect()
+}
+
+/// The shapes of such rows in each input; none where nobody knows the shape of a row.
+pub(super) fn shapes(signature: &Signature, shape: Shape) -> Option<Vec<Vec<usize>>> {
+    let inputs = signature.inputs.iter();
+    inputs.map(|spec| shape_of(signature, spec, shape)).collect()
+}
+
+fn shape_of(signature: &Signature, spec: &TensorSpec, (rows, free): Shape) -> Option<Vec<usize>> {
+    let row = signature.row_shape(spec).iter();
+    let sizes = row.map(|size| size.or(free));
+    std::iter::once(Some(rows)).chain(sizes).collect()
 }
 
 fn run_padded(
@@ -218,7 +228,7 @@ mod tests {
         ]
     }
 
-    fn any_padding() -> impl Strategy<Value = Padding> {
+    fn any_padding() -> impl Strategy<Value = Padding<'static>> {
         prop_oneof![
             Just(Padding::None),
             (1_usize..40).prop_map(Padding::PowersOfTwo),

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::config::{BatchingConfig, ModelConfig};
-use crate::engine::{self, EngineError, Graph, LoadOptions, contain_panics};
+use crate::engine::{self, EngineError, Extent, Graph, LoadOptions, contain_panics};
 use crate::model::artifact::{Artifact, ArtifactError, GRAPH_FILE, Metadata, TOKENIZER_FILE};
 use crate::model::preprocessing::text::{TextError, TextRows, Tokenizer, TokenizerError};
 use crate::model::schema::{Schema, SchemaError};
@@ -15,7 +15,7 @@ use crate::telemetry::worker_metrics::WorkerMetrics;
 
 use super::batching::Batcher;
 use super::load::ModelLoad;
-use super::trial::{Trial, TrialError};
+use super::trial::{Attempt, Task, TrialError, Trials};
 
 /// A version that answers predictions.
 pub(crate) struct Served {
@@ -69,12 +69,21 @@ pub(crate) enum LoadError {
     Threads(io::Error),
 }
 
-/// A version that is read, understood and warmed up, and does not answer yet.
+/// A version that is read, understood and prepared, and does not answer yet.
 pub(crate) struct Prepared {
     graph: Arc<dyn Graph>,
     schema: Schema,
     token_axes: Vec<bool>,
     metadata: Metadata,
+    /// The lengths of texts that it is prepared for.
+    lengths: Vec<usize>,
+}
+
+/// What can be done for a version once it answers, so that it answers faster. Gone where the version is.
+pub(super) struct Rest {
+    graph: Weak<dyn Graph>,
+    lengths: Vec<usize>,
+    attempt: Attempt,
 }
 
 impl Served {
@@ -83,32 +92,62 @@ impl Served {
         self.token_axes.get(output).copied().unwrap_or(false)
     }
 
-    /// Reads, understands and warms up the version in `folder` of the repository at `root`.
+    /// Reads and understands the version in `folder` of the repository at `root`, and prepares the least with which it can
+    /// answer; gives what is left to be done after that as well.
     pub(super) fn prepare(
         root: &Path,
         folder: &Path,
         config: &ModelConfig,
-        trial: &Trial,
-    ) -> Result<Prepared, LoadError> {
+        trials: &mut Trials,
+    ) -> Result<(Prepared, Option<Rest>), LoadError> {
         let artifact = Artifact::read(folder)?;
-        let graph_path = inside(root, &artifact.graph_path, GRAPH_FILE)?;
         let tokenizer_path = artifact.tokenizer_path.as_deref();
         let tokenizer_path = tokenizer_path
             .map(|path| inside(root, path, TOKENIZER_FILE))
             .transpose()?;
-        let options = LoadOptions {
-            max_batch_size: config.batching.max_batch_size,
-            engine: config.engine.clone(),
+        let attempt = Attempt {
+            graph: inside(root, &artifact.graph_path, GRAPH_FILE)?,
+            folder: folder.to_owned(),
+            task: Task {
+                options: LoadOptions {
+                    max_batch_size: config.batching.max_batch_size,
+                    engine: config.engine.clone(),
+                },
+                extent: Extent::Ends,
+            },
         };
-        trial.pass(&graph_path, folder, &options)?;
+        trials.pass(&attempt)?;
         let read = Read {
-            graph_path: &graph_path,
+            graph_path: &attempt.graph,
             tokenizer: tokenizer_path.as_deref().map(Tokenizer::read).transpose()?,
             metadata: artifact.metadata,
         };
-        let mut understood = read.understand(&options)?;
+        let mut understood = read.understand(&attempt.task.options)?;
         understood.schema = understood.schema.with_max_image_pixels(config.max_image_pixels);
-        understood.warm_up(<[usize]>::to_vec)
+        let prepared = understood.prepare(Extent::Least, <[usize]>::to_vec)?;
+        let rest = prepared.rest(attempt);
+        Ok((prepared, rest))
+    }
+}
+
+impl Rest {
+    /// Whether the version has been replaced, or is gone.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.graph.strong_count() == 0
+    }
+
+    /// Tries what is left to be done, in a process in which that does no harm.
+    pub(super) fn pass(&self, trials: &mut Trials) -> Result<(), LoadError> {
+        Ok(trials.pass(&self.attempt)?)
+    }
+
+    /// Does it, beside the requests.
+    pub(super) fn finish(self) -> Result<(), LoadError> {
+        let Some(graph) = self.graph.upgrade() else {
+            return Ok(());
+        };
+        contain_panics(|| graph.warm_up(&self.lengths))?;
+        Ok(())
     }
 }
 
@@ -123,30 +162,27 @@ fn inside(root: &Path, path: &Path, file: &'static str) -> Result<PathBuf, LoadE
 }
 
 /// Tries the version in `folder` with its graph at `graph_path`, in a process in which that does no harm.
-pub(crate) fn try_out(graph_path: &Path, folder: &Path, options: &LoadOptions) -> Result<(), LoadError> {
+pub(crate) fn try_out(graph_path: &Path, folder: &Path, task: &Task) -> Result<(), LoadError> {
     let artifact = Artifact::read(folder)?;
-    let tokenizer = artifact
-        .tokenizer_path
-        .as_deref()
-        .map(Tokenizer::read)
-        .transpose()?;
-    if let Some(tokenizer) = &tokenizer {
-        tokenizer.try_out()?;
-    }
+    let tokenizer = artifact.tokenizer_path.as_deref();
     let read = Read {
         graph_path,
-        tokenizer,
+        tokenizer: tokenizer.map(Tokenizer::read).transpose()?,
         metadata: artifact.metadata,
     };
-    // Every length would take twice the time of all of them, and the ends show what one takes.
+    let understood = read.understand(&task.options)?;
+    if task.extent == Extent::All {
+        // Whoever tries everything has passed the rest before.
+        return understood.prepare(Extent::All, <[usize]>::to_vec).map(|_| ());
+    }
+    if let Some(text) = &understood.schema.text {
+        text.try_out()?;
+    }
     let ends = |lengths: &[usize]| {
-        lengths
-            .iter()
-            .copied()
-            .step_by(lengths.len().max(2) - 1)
-            .collect()
+        let ends = lengths.iter().copied();
+        ends.step_by(lengths.len().max(2) - 1).collect()
     };
-    read.understand(options)?.warm_up(ends).map(|_| ())
+    understood.prepare(task.extent, ends).map(|_| ())
 }
 
 /// The files of a version that were read, all but its graph.
@@ -207,7 +243,7 @@ impl Understood {
     }
 
     /// Makes ready what requests would wait for; `choose` says which of the lengths of texts are prepared for.
-    fn warm_up(self, choose: impl Fn(&[usize]) -> Vec<usize>) -> Result<Prepared, LoadError> {
+    fn prepare(self, extent: Extent, choose: impl Fn(&[usize]) -> Vec<usize>) -> Result<Prepared, LoadError> {
         let Self {
             graph,
             schema,
@@ -215,12 +251,13 @@ impl Understood {
         } = self;
         let lengths = schema.text.as_ref().map_or(&[][..], |text| text.lengths());
         let lengths = choose(lengths);
-        contain_panics(|| graph.warm_up(&lengths))?;
+        contain_panics(|| graph.prepare(&lengths, extent))?;
         Ok(Prepared {
             token_axes: token_axes(&graph, &lengths),
             graph,
             schema,
             metadata,
+            lengths,
         })
     }
 }
@@ -253,6 +290,19 @@ fn token_axes(graph: &Arc<dyn Graph>, lengths: &[usize]) -> Vec<bool> {
 }
 
 impl Prepared {
+    /// What is left to be done of what was tried so far.
+    fn rest(&self, tried: Attempt) -> Option<Rest> {
+        let task = Task {
+            extent: Extent::All,
+            ..tried.task
+        };
+        self.graph.is_put_off().then(|| Rest {
+            graph: Arc::downgrade(&self.graph),
+            lengths: self.lengths.clone(),
+            attempt: Attempt { task, ..tried },
+        })
+    }
+
     /// Starts its engines: from now on it can answer.
     pub(super) fn start(
         self,

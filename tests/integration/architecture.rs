@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "offline",
             "simulation",
             "supervisor",
+            "system",
             "telemetry",
             "training",
             "worker",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace::engine::{EngineError, Graph, LoadOptions, load};
+use millrace::engine::{EngineError, Extent, Graph, LoadOptions, load};
 use millrace::model::engine_choice::{EngineChoice, RuntimeLibrary};
 use millrace::model::signature::Batch;
 use millrace::model::tensor::{Tensor, Values};
@@ -52,6 +52,23 @@ fn a_free_batch_takes_any_number_of_rows() {
             .collect();
         assert_eq!(floats(&run(&graph, vec![input])[0]), expected, "{rows} rows");
     }
+}
+
+#[test]
+fn what_is_put_off_is_done_without_until_it_is_there() {
+    let graph = load_bytes(&graph::linear(&[1.0, 10.0], 0.5)).unwrap();
+    graph.prepare(&[], Extent::Least).unwrap();
+    assert!(graph.is_put_off());
+    let answers = || -> Vec<Vec<f32>> {
+        let rows = 1..=OPTIONS.max_batch_size;
+        rows.map(|rows| floats(&run(&graph, vec![matrix(rows, 2)])[0]).to_vec())
+            .collect()
+    };
+    let before = answers();
+    assert!(graph.is_put_off(), "runs make nothing of it");
+    graph.warm_up(&[]).unwrap();
+    assert!(!graph.is_put_off());
+    assert_eq!(answers(), before);
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
+use crate::support::client::Client;
+use crate::support::fake_worker::reserve;
 use crate::support::graph::{self, Graph};
+use crate::support::process::Process;
 use crate::support::worker::{Setup, TestWorker};
+use crate::support::worker_process;
 
 async fn reason(worker: &TestWorker, model: &str) -> String {
     let detail = worker.client.get(&format!("/models/{model}")).await;
@@ -100,6 +104,58 @@ async fn files_that_ask_for_too_much_are_refused_and_the_others_serve() {
         .post("/predict", r#"{"model": "good", "inputs": [[1]]}"#)
         .await;
     answer.assert_ok();
+}
+
+/// Asks for a thousand times a gigabyte when so many rows run together, and for nothing otherwise.
+fn enormous_at(rows: f32) -> Vec<u8> {
+    let casts: &[(&str, i64)] = &[("to", DataType::Float as i64)];
+    Graph::default()
+        .input("x", DataType::Float, &[-1, 1])
+        .integers("first", &[], &[0])
+        .floats("rows", &[], &[rows])
+        .floats("start", &[], &[0.0])
+        .floats("step", &[], &[1.0])
+        .floats("many", &[], &[1e12])
+        .node("Shape", &["x"], "shape")
+        .node_with("Gather", &["shape", "first"], "found", &[])
+        .node_with("Cast", &["found"], "number", casts)
+        .node("Equal", &["number", "rows"], "is_it")
+        .node_with("Cast", &["is_it"], "one_or_zero", casts)
+        .node("Mul", &["one_or_zero", "many"], "most")
+        .node("Add", &["most", "step"], "end")
+        .node("Range", &["start", "end", "step"], "numbers")
+        .node("ReduceMax", &["numbers"], "largest")
+        .node("Add", &["x", "largest"], "y")
+        .output("y", DataType::Float, &[-1, 1])
+        .bytes()
+}
+
+#[tokio::test]
+async fn a_file_that_asks_for_too_much_in_its_largest_batch_is_refused() {
+    let worker = Setup::new().model("enormous", &enormous_at(32.0)).start().await;
+    let reason = reason(&worker, "enormous").await;
+    assert!(reason.contains("worker.loading.max_memory"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_batch_that_would_take_too_much_runs_as_several_and_the_worker_lives() {
+    let repository = tempfile::tempdir().expect("a folder can be made");
+    let version = repository.path().join("model/1");
+    std::fs::create_dir_all(&version).expect("a folder can be made");
+    std::fs::write(version.join("model.onnx"), enormous_at(4.0)).expect("a file can be written");
+    let socket = reserve();
+    let address = socket.local_addr().expect("a bound socket has an address");
+    drop(socket);
+    let arguments = worker_process::arguments(address, repository.path());
+    let worker = Process::start(&arguments.each_ref().map(String::as_str));
+    worker.line("a model version is ready").await;
+    let client = Client::new(address);
+    let four = r#"{"model": "model", "inputs": [[1], [2], [3], [4]]}"#;
+    client.post("/predict", four).await.assert_ok();
+    let told = worker.line("batches of some sizes cannot be prepared").await;
+    assert!(told.contains("worker.loading.max_memory"), "{told}");
+    let answer = client.post("/predict", four).await.assert_ok().json();
+    assert_eq!(answer["predictions"], serde_json::json!([1.0, 2.0, 3.0, 4.0]));
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
 use super::probe::{self, Found};
 use super::rows::{Padding, run_rows, try_out};
-use super::{Engine, EngineError, Graph, file};
+use super::{Engine, EngineError, Extent, Graph, file};
 use crate::model::dictionary::Dictionary;
 use crate::model::engine_choice::RuntimeLibrary;
 use crate::model::signature::{Signature, TensorSpec};
@@ -112,7 +112,7 @@ impl Graph for RuntimeGraph {
         &self.dissolved.dictionaries
     }
 
-    fn warm_up(&self, lengths: &[usize]) -> Result<(), EngineError> {
+    fn prepare(&self, lengths: &[usize], _: Extent) -> Result<(), EngineError> {
         let Some(mut session) = self.take_spare() else {
             return Ok(());
         };

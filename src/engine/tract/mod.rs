@@ -28,8 +28,8 @@ use super::inspect::inspect;
 use super::maps::{Dissolved, dissolve};
 use super::ml_ops::MlError;
 use super::probe::Probed;
-use super::rows::{Padding, Shape, buckets, run_rows, try_out, zeros};
-use super::{Engine, EngineError, Graph, LoadOptions, file, probe};
+use super::rows::{Padding, Shape, buckets, run_rows, shapes, try_out, zeros};
+use super::{Engine, EngineError, Extent, Graph, LoadOptions, contain_panics, file, probe};
 use crate::model::dictionary::Dictionary;
 use crate::model::signature::{Batch, Signature};
 use crate::model::tensor::Tensor;
@@ -142,12 +142,35 @@ impl TractGraph {
 
     fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         let batch = self.signature.batch;
-        let padding = self.padding(inputs.first().map_or(1, Tensor::row_len));
+        let usual = self.padding(inputs.first().map_or(1, Tensor::row_len));
+        let instead = self.sizes_instead(&inputs, usual);
+        let padding = instead.as_deref().map_or(usual, Padding::Pieces);
         run_rows(batch, padding, inputs, |inputs| self.run_plan(inputs))
     }
 
+    /// The sizes that there are plans for, where one that would usually take these rows is put off.
+    fn sizes_instead(&self, inputs: &[Tensor], usual: Padding<'_>) -> Option<Vec<usize>> {
+        if !self.plans.has_put_off() || self.signature.batch != Batch::Free {
+            return None;
+        }
+        let sizes = match usual {
+            Padding::Pieces(sizes) => sizes.to_vec(),
+            _ => vec![usual.size(inputs.first()?.rows())],
+        };
+        let own: Vec<&[usize]> = inputs.iter().map(Tensor::shape).collect();
+        let is_put_off = |&rows: &usize| {
+            let row = |shape: &&[usize]| [&[rows], &shape[1..]].concat();
+            let shapes: Vec<Vec<usize>> = own.iter().map(row).collect();
+            self.plans.is_put_off(&slices(&shapes))
+        };
+        let is_any = sizes.iter().any(is_put_off);
+        is_any
+            .then(|| self.plans.sizes(&own))
+            .filter(|sizes| !sizes.is_empty())
+    }
+
     /// What becomes of a batch whose rows have so many values in their first input.
-    fn padding(&self, row_len: usize) -> Padding {
+    fn padding(&self, row_len: usize) -> Padding<'static> {
         if self.is_small || !self.has_lengths {
             return Padding::PowersOfTwo(self.options.max_batch_size);
         }
@@ -174,6 +197,30 @@ impl TractGraph {
         };
         free.into_iter().flat_map(shapes).collect()
     }
+
+    fn put_off(&self, put_off: &[Shape]) {
+        let known = put_off.iter().filter_map(|&shape| shapes(&self.signature, shape));
+        known.for_each(|shapes| self.plans.put_off(shapes));
+    }
+}
+
+/// Those of all shapes that are prepared now, and those that are put off.
+fn divided(all: Vec<Shape>, extent: Extent) -> (Vec<Shape>, Vec<Shape>) {
+    match extent {
+        Extent::All => (all, Vec::new()),
+        Extent::Ends => {
+            let ends = [all.first(), all.last().filter(|_| all.len() > 1)];
+            (ends.into_iter().flatten().copied().collect(), Vec::new())
+        }
+        Extent::Least => {
+            let least = all.iter().map(|(rows, _)| *rows).min();
+            all.into_iter().partition(|(rows, _)| Some(*rows) == least)
+        }
+    }
+}
+
+fn slices(shapes: &[Vec<usize>]) -> Vec<&[usize]> {
+    shapes.iter().map(Vec::as_slice).collect()
 }
 
 impl Graph for TractGraph {
@@ -193,22 +240,32 @@ impl Graph for TractGraph {
         &self.dictionaries
     }
 
-    fn warm_up(&self, lengths: &[usize]) -> Result<(), EngineError> {
-        let shapes = self.shapes_of(lengths);
+    fn prepare(&self, lengths: &[usize], extent: Extent) -> Result<(), EngineError> {
+        let all = self.shapes_of(lengths);
         self.plans
-            .make_room(if lengths.is_empty() { 0 } else { shapes.len() });
-        for (position, &shape) in shapes.iter().enumerate() {
+            .make_room(if lengths.is_empty() { 0 } else { all.len() });
+        let (now, later) = divided(all, extent);
+        self.put_off(&later);
+        for (position, &shape) in now.iter().enumerate() {
             let Some(inputs) = zeros(&self.signature, shape) else {
                 return Ok(());
             };
-            let plan_is_enough = position > 0;
-            if plan_is_enough {
+            let is_first = position == 0;
+            if !is_first {
                 self.plan(&inputs)?;
-            } else {
-                try_out(&self.signature, shape, |inputs| self.run(inputs))?;
+            }
+            // All are run, for what a graph takes may show no sooner. The first must be able to: longer texts than it can run may
+            // be ones that nobody ever sends.
+            let ran = contain_panics(|| try_out(&self.signature, shape, |inputs| self.run(inputs)));
+            if is_first {
+                ran?;
             }
         }
         Ok(())
+    }
+
+    fn is_put_off(&self) -> bool {
+        self.plans.has_put_off()
     }
 
     fn engine(self: Arc<Self>) -> Box<dyn Engine> {
@@ -283,6 +340,16 @@ mod tests {
     use super::weights::packed_weights;
     use super::*;
     use crate::model::engine_choice::EngineChoice;
+
+    #[test]
+    fn shapes_are_prepared_from_the_least_to_all() {
+        let all = [(1, Some(8)), (4, Some(8)), (1, Some(16)), (4, Some(16))];
+        let parts = |extent| divided(all.to_vec(), extent);
+        assert_eq!(parts(Extent::Least), (vec![all[0], all[2]], vec![all[1], all[3]]));
+        assert_eq!(parts(Extent::Ends), (vec![all[0], all[3]], vec![]));
+        assert_eq!(parts(Extent::All), (all.to_vec(), vec![]));
+        assert_eq!(divided(vec![(1, None)], Extent::Ends), (vec![(1, None)], vec![]));
+    }
 
     #[test]
     fn plans_of_one_graph_share_their_weights() {

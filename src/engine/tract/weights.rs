@@ -10,6 +10,12 @@ use tract_onnx::tract_core::ops::matmul::optimized::{MatMulOperand, OptMatMul, P
 use tract_onnx::tract_core::tract_data::prelude::Blob;
 use tract_onnx::tract_core::tract_linalg::mmm::EagerPackedInput;
 
+use crate::system::gather_in_large_pages;
+
+/// Weights from this size on, in bytes, go into large pages. A product of one row with a matrix of 100 MB, which reads all of it
+/// once, took 6.2 ms in small pages and 3.6 ms in large ones.
+const LARGE: usize = 4 << 20;
+
 /// What plans hold now.
 #[derive(Default)]
 pub(super) struct Weights(Mutex<Vec<Weak<Blob>>>);
@@ -26,7 +32,12 @@ impl Weights {
                 .find(|other| other == packed);
             match equal {
                 Some(shared) => *packed = shared,
-                None => known.push(Arc::downgrade(packed)),
+                None => {
+                    if packed.len() >= LARGE {
+                        gather_in_large_pages(packed);
+                    }
+                    known.push(Arc::downgrade(packed));
+                }
             }
         }
     }

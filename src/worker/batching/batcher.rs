@@ -242,7 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::{Engine, EngineError};
+    use crate::engine::{Engine, EngineError, Extent};
     use crate::model::signature::{Batch, Signature};
     use crate::model::tensor::Values;
     use crate::telemetry::worker_metrics::WorkerMetrics;
@@ -264,7 +264,7 @@ mod tests {
         fn signature(&self) -> &Signature {
             &self.signature
         }
-        fn warm_up(&self, _: &[usize]) -> Result<(), EngineError> {
+        fn prepare(&self, _: &[usize], _: Extent) -> Result<(), EngineError> {
             Ok(())
         }
         fn engine(self: Arc<Self>) -> Box<dyn Engine> {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::catalogue::Slot;
-use super::loader::{Job, Loaded, Retired};
+use super::loader::{Job, Jobs, Loaded, Retired};
 use super::plan::{Action, Disk, Known, Stage, is_any_on_its_way, plan};
 use super::settle::{Settling, VersionId};
 use super::upload::{Overrides, Taken, Uploaded};
@@ -54,7 +54,7 @@ pub(super) struct Keeper {
     config: Arc<WorkerConfig>,
     events: Receiver<Event>,
     sender: Sender<Event>,
-    jobs: Sender<Job>,
+    jobs: Jobs,
     retired: Sender<Retired>,
     watching: Option<Watching>,
     /// What the last scan found.
@@ -84,7 +84,7 @@ pub(super) struct Parts {
     pub(super) contents: Contents,
     pub(super) events: Receiver<Event>,
     pub(super) sender: Sender<Event>,
-    pub(super) jobs: Sender<Job>,
+    pub(super) jobs: Jobs,
     pub(super) retired: Sender<Retired>,
 }
 
@@ -345,8 +345,7 @@ impl Keeper {
             config,
             id,
         };
-        // Loaders end after this thread does.
-        let _ = self.jobs.send(job);
+        self.jobs.send(job);
     }
 
     fn retire(&self, id: VersionId, served: Arc<Served>, is_gone: bool) {

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::lengths::{bucket, buckets};
-use super::tokenizer::{Limit, TextProblem, Texts, Tokenizer, Tokens};
+use super::tokenizer::{Limit, TextProblem, Texts, Tokenizer, TokenizerError, Tokens};
 use super::{Padding, TextInput};
 use crate::model::signature::{Signature, TensorSpec};
 use crate::model::tensor::{Datatype, Tensor, Values};
@@ -147,6 +147,11 @@ impl TextRows {
             lengths,
             parts,
         })
+    }
+
+    /// Tries what any text may do to its tokenizer.
+    pub fn try_out(&self) -> Result<(), TokenizerError> {
+        self.tokenizer.try_out(self.limit.max_length)
     }
 
     /// What holds for its rows, whoever said so.

@@ -25,6 +25,10 @@ const FAR: usize = 256;
 const MAX_CHARS: usize = 1 << 20;
 /// Characters that are looked at however few tokens it may have: the longest words are cut as a whole.
 const MIN_CHARS: usize = 512;
+/// Characters that are tried together.
+const PIECE: usize = 2048;
+/// What long texts are tried with.
+const WORD: &str = "word ";
 /// The characters of the planes that are written with.
 const TRIED: std::ops::Range<u32> = 0x20..0x3_0000;
 
@@ -143,15 +147,20 @@ impl Tokenizer {
         })
     }
 
-    /// Makes tokens of every character there is and of a long text, so that what breaks or takes too much does so now.
-    pub fn try_out(&self) -> Result<(), TokenizerError> {
-        let all: String = TRIED.filter_map(char::from_u32).collect();
-        let limit = Limit {
-            max_length: all.len(),
-            is_cut: true,
-        };
-        for text in ["", "a", &all, &"word ".repeat(MAX_CHARS / 8)] {
-            if let Err(TextProblem::Failed(problem)) = self.encode(Texts::One(text), limit) {
+    /// Makes tokens of every character there is and of the longest text that is looked at where rows have so many tokens, so
+    /// that what breaks or takes too much does so now.
+    pub(super) fn try_out(&self, max_length: usize) -> Result<(), TokenizerError> {
+        let characters: Vec<char> = TRIED.filter_map(char::from_u32).collect();
+        // In pieces, of which each finds the memory that the one before it took: new memory was half of the time.
+        let pieces = characters.chunks(PIECE).map(String::from_iter);
+        let long = WORD.repeat(chars_for(max_length, FAR).div_ceil(WORD.len()));
+        for text in ["", "a"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([long])
+            .chain(pieces)
+        {
+            if let Err(TextProblem::Failed(problem)) = self.whole(Texts::One(&text)) {
                 return Err(TokenizerError::Failing(problem));
             }
         }
@@ -437,6 +446,6 @@ mod tests {
 
     #[test]
     fn every_character_is_tried() {
-        tokenizer().try_out().unwrap();
+        tokenizer().try_out(24).unwrap();
     }
 }
