@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from support import BINARY, ROOT, free_port, is_whole, wait_until_ready
@@ -80,6 +81,15 @@ class Server:
         self.control("-i", "off")
         self.control("-d")
 
+    def until_idle(self):
+        """Waits until the process has computed nothing for a second."""
+        used, since = None, time.monotonic()
+        while time.monotonic() - since < 1:
+            now = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+            if now != used:
+                used, since = now, time.monotonic()
+            time.sleep(0.1)
+
     def end(self):
         self.process.terminate()
         self.process.wait(60)
@@ -111,6 +121,8 @@ def counted(binary, role, rows, is_profiled):
             if role == "gateway":
                 servers.append(Server(folder, "gateway", ["gateway", *config], binary, True))
                 wait_until_ready(f"http://127.0.0.1:{gateway_port}/readyz", PATIENCE)
+            # A worker prepares larger batches once it is ready, which is no request's cost.
+            servers[0].until_idle()
             connection = Connection(gateway_port if role == "gateway" else port)
             body = body_of(rows)
             connection.replay(body, WARM_UP)
