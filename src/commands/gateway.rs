@@ -20,13 +20,14 @@ use crate::http::service::{Predictions, Service};
 use crate::http::signal::Termination;
 use crate::http::threads::Threads;
 use crate::system::unmap_idle_code;
-use crate::telemetry::logging;
+use crate::telemetry::{logging, metrics};
 
 pub(super) fn run(arguments: &GatewayArgs) -> Result<(), Failure> {
     let layers = with_front_flags(layers(), &arguments.front);
     let config = load(&layers, arguments.config.as_deref())?;
     config.gateway.require_workers().map_err(Failure::usage)?;
     logging::start(&config.telemetry, None);
+    metrics::start(&config.telemetry);
     raise_descriptor_limit(config.gateway.http.max_connections);
     runtime()?.block_on(async {
         let mut termination = Termination::listen().map_err(Failure::failed)?;

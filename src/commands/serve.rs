@@ -11,7 +11,7 @@ use crate::gateway::reload::Membership;
 use crate::http::drain::{Drain, Phase};
 use crate::http::signal::Termination;
 use crate::supervisor::{self, WorkerCommand};
-use crate::telemetry::logging;
+use crate::telemetry::{logging, metrics};
 
 pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
     let layers = with_front_flags(layers(), &arguments.front)
@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
         )));
     }
     logging::start(&config.telemetry, Some("gateway".to_owned()));
+    metrics::start(&config.telemetry);
     raise_descriptor_limit(config.gateway.http.max_connections);
     let named = std::mem::take(&mut config.gateway.workers);
     let sources = std::mem::take(&mut config.gateway.discovery);

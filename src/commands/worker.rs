@@ -16,7 +16,7 @@ use crate::config::{Config, Layers, ShutdownConfig, WorkerConfig};
 use crate::http::drain::Drain;
 use crate::http::observe::AccessLog;
 use crate::http::signal::Termination;
-use crate::telemetry::logging;
+use crate::telemetry::{logging, metrics};
 use crate::worker::Worker;
 use crate::worker::reload::follow;
 use crate::worker::trial::Trial;
@@ -33,6 +33,7 @@ pub(super) fn run(arguments: &WorkerArgs) -> Result<(), Failure> {
         );
     let config = load(&layers, arguments.config.as_deref())?;
     logging::start(&config.telemetry, arguments.supervised_as.clone());
+    metrics::start(&config.telemetry);
     raise_descriptor_limit(config.worker.http.max_connections);
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(

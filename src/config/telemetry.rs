@@ -15,6 +15,8 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// Whether every request writes one line.
     pub access_log: bool,
+    /// Whether there are metrics.
+    pub metrics: bool,
 }
 
 /// How a log line looks.
@@ -50,6 +52,7 @@ impl TelemetryConfig {
             ),
             log_format: section.value("log_format", LogFormat::Text),
             access_log: section.value("access_log", true),
+            metrics: section.value("metrics", true),
         };
         section.finish();
         config

@@ -1,10 +1,9 @@
 //! Every metric of a gateway.
 
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 
-use super::metrics::{Declare, forget};
+use super::metric::{CounterFamily, GaugeFamily, HistogramFamily, Metric, NumberFamily};
+use super::metrics::Declare;
 
 /// Every metric of a gateway.
 #[derive(Clone, Debug)]
@@ -12,64 +11,64 @@ pub struct GatewayMetrics {
     /// Where they are scraped from.
     pub registry: Registry,
     /// Answered requests by model and code.
-    pub requests: IntCounterVec,
+    pub requests: CounterFamily,
     /// From the head of a request to its answer, by model.
-    pub request_duration: HistogramVec,
+    pub request_duration: HistogramFamily,
     /// Requests between admission and the end of their answer.
     pub in_flight: IntGauge,
     /// Requests that wait for a worker with room.
-    pub waiting: IntGauge,
+    pub waiting: Metric<IntGauge>,
     /// How long those waited that had to.
-    pub wait_duration: Histogram,
+    pub wait_duration: Metric<Histogram>,
     /// Tries on another endpoint, by the reason for which the one before it failed.
-    pub retries: IntCounterVec,
+    pub retries: CounterFamily,
     /// Retries that the budget did not allow.
-    pub retries_refused: IntCounter,
+    pub retries_refused: Metric<IntCounter>,
     /// Predictions that were sent to a second worker, by what came of it: `won` or `lost`.
-    pub hedges: IntCounterVec,
+    pub hedges: CounterFamily,
     /// Those that were not although they took long, by the reason: `budget`, `loaded` or
     /// `unknown`.
-    pub hedges_refused: IntCounterVec,
+    pub hedges_refused: CounterFamily,
     /// Generation of the snapshot in force; every change of policy, weights, members or health makes a new one.
-    pub snapshot_generation: IntGauge,
+    pub snapshot_generation: Metric<IntGauge>,
     /// Generation of the configuration in force; every file that was taken over makes a new one.
-    pub config_generation: IntGauge,
+    pub config_generation: Metric<IntGauge>,
     /// Configurations that were read again, by outcome: `applied` or `refused`.
-    pub config_reloads: IntCounterVec,
-    policy: IntGaugeVec,
-    endpoint_healthy: IntGaugeVec,
-    endpoint_in_flight: IntGaugeVec,
-    endpoint_weight: IntGaugeVec,
-    endpoint_outcomes: IntCounterVec,
-    endpoint_duration: HistogramVec,
-    link_requests: IntCounterVec,
-    link_writes: IntCounterVec,
-    ejections: IntCounterVec,
-    ejected: IntGaugeVec,
-    panic: IntGaugeVec,
-    source_endpoints: IntGaugeVec,
-    source_failures: IntCounterVec,
-    source_last_success: IntGaugeVec,
-    rollout_requests: IntCounterVec,
-    rollout_share: GaugeVec,
-    rollout_fallbacks: IntCounterVec,
-    rollbacks: IntCounterVec,
-    shadow_copies: IntCounterVec,
-    shadow_max_abs_difference: GaugeVec,
-    shadow_changed_classes: GaugeVec,
-    shadow_latency_ratio: GaugeVec,
+    pub config_reloads: CounterFamily,
+    policy: GaugeFamily,
+    endpoint_healthy: GaugeFamily,
+    endpoint_in_flight: GaugeFamily,
+    endpoint_weight: GaugeFamily,
+    endpoint_outcomes: CounterFamily,
+    endpoint_duration: HistogramFamily,
+    link_requests: CounterFamily,
+    link_writes: CounterFamily,
+    ejections: CounterFamily,
+    ejected: GaugeFamily,
+    panic: GaugeFamily,
+    source_endpoints: GaugeFamily,
+    source_failures: CounterFamily,
+    source_last_success: GaugeFamily,
+    rollout_requests: CounterFamily,
+    rollout_share: NumberFamily,
+    rollout_fallbacks: CounterFamily,
+    rollbacks: CounterFamily,
+    shadow_copies: CounterFamily,
+    shadow_max_abs_difference: NumberFamily,
+    shadow_changed_classes: NumberFamily,
+    shadow_latency_ratio: NumberFamily,
 }
 
 /// The metrics of one version in a rollout, looked up once.
 #[derive(Clone, Debug)]
 pub struct RolloutMetrics {
     /// Requests that it was chosen for.
-    pub requests: IntCounter,
+    pub requests: Metric<IntCounter>,
     /// Its share in force.
-    pub share: Gauge,
+    pub share: Metric<Gauge>,
     /// Those of its requests that went to live, because nobody could serve it.
-    pub fallbacks: IntCounter,
-    rollbacks: IntCounterVec,
+    pub fallbacks: Metric<IntCounter>,
+    rollbacks: CounterFamily,
     labels: [String; 2],
 }
 
@@ -77,12 +76,12 @@ pub struct RolloutMetrics {
 #[derive(Clone, Debug)]
 pub struct ShadowMetrics {
     /// Since the comparison began.
-    pub max_abs_difference: Gauge,
+    pub max_abs_difference: Metric<Gauge>,
     /// The same.
-    pub changed_classes: Gauge,
+    pub changed_classes: Metric<Gauge>,
     /// The median of the shadow by that of live.
-    pub latency_ratio: Gauge,
-    copies: IntCounterVec,
+    pub latency_ratio: Metric<Gauge>,
+    copies: CounterFamily,
     labels: [String; 2],
 }
 
@@ -90,37 +89,37 @@ pub struct ShadowMetrics {
 #[derive(Clone, Debug)]
 pub struct EndpointMetrics {
     /// 1 while it takes requests.
-    pub healthy: IntGauge,
+    pub healthy: Metric<IntGauge>,
     /// Requests that wait for its answer.
-    pub in_flight: IntGauge,
+    pub in_flight: Metric<IntGauge>,
     /// Its weight under `weighted`.
-    pub weight: IntGauge,
+    pub weight: Metric<IntGauge>,
     /// From sending a request to having its answer whole.
-    pub duration: Histogram,
+    pub duration: Metric<Histogram>,
     /// Of the links to it.
     pub links: LinkMetrics,
-    outcomes: IntCounterVec,
-    ejections: IntCounterVec,
-    ejected: IntGaugeVec,
+    outcomes: CounterFamily,
+    ejections: CounterFamily,
+    ejected: GaugeFamily,
     id: String,
 }
 
 /// The metrics of the links to one endpoint.
 #[derive(Clone, Debug)]
 pub struct LinkMetrics {
-    requests: IntCounter,
-    writes: IntCounter,
+    requests: Metric<IntCounter>,
+    writes: Metric<IntCounter>,
 }
 
 /// The metrics of one source of workers.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
     /// Workers that it named last.
-    pub endpoints: IntGauge,
+    pub endpoints: Metric<IntGauge>,
     /// Looks that failed, wholly or in part.
-    pub failures: IntCounter,
+    pub failures: Metric<IntCounter>,
     /// When a look last told all, in seconds since 1970; 0: never.
-    pub last_success: IntGauge,
+    pub last_success: Metric<IntGauge>,
 }
 
 impl Default for GatewayMetrics {
@@ -146,7 +145,7 @@ impl GatewayMetrics {
                 "Time from the head of a prediction request to its answer.",
                 &["model"],
             ),
-            in_flight: alone(
+            in_flight: declare.count(
                 "millrace_gateway_in_flight_requests",
                 "Requests between admission and the end of their answer.",
             ),
@@ -326,7 +325,7 @@ impl GatewayMetrics {
 
     /// Forgets a model that nobody has any more.
     pub fn forget_model(&self, model: &str) {
-        let _ = self.panic.remove_label_values(&[model]);
+        self.panic.remove(&[model]);
     }
 
     /// The metrics of one endpoint.
@@ -377,7 +376,7 @@ impl GatewayMetrics {
     /// Forgets a version that the rollout of a model no longer has; counters stay.
     pub fn forget_rollout(&self, model: &str, version: &str) {
         // That it never had a share changes nothing.
-        let _ = self.rollout_share.remove_label_values(&[model, version]);
+        self.rollout_share.remove(&[model, version]);
     }
 
     /// Forgets a comparison that no longer goes on; counters stay.
@@ -389,7 +388,7 @@ impl GatewayMetrics {
         ];
         for gauge in gauges {
             // They were registered by `of_shadow`.
-            let _ = gauge.remove_label_values(&[model, version]);
+            gauge.remove(&[model, version]);
         }
     }
 
@@ -406,18 +405,18 @@ impl GatewayMetrics {
     /// Forgets a source that is no longer configured.
     pub fn forget_source(&self, source: &str) {
         let labels = [("source", source)];
-        forget(&self.source_endpoints, &labels);
-        forget(&self.source_failures, &labels);
-        forget(&self.source_last_success, &labels);
+        self.source_endpoints.forget(&labels);
+        self.source_failures.forget(&labels);
+        self.source_last_success.forget(&labels);
     }
 
     /// Forgets an endpoint that is no longer a member, so that its last state is not shown for ever.
     pub fn forget_endpoint(&self, id: &str) {
         let labels = &[id];
         // Each was registered by `of_endpoint`; that one of them is gone already changes nothing.
-        let _ = self.endpoint_healthy.remove_label_values(labels);
-        let _ = self.endpoint_in_flight.remove_label_values(labels);
-        let _ = self.endpoint_weight.remove_label_values(labels);
+        self.endpoint_healthy.remove(labels);
+        self.endpoint_in_flight.remove(labels);
+        self.endpoint_weight.remove(labels);
     }
 }
 
@@ -473,9 +472,9 @@ impl EndpointMetrics {
     pub fn forget_ejections(&self, model: &str, reasons: &[&str]) {
         let id = self.id.as_str();
         // That there was no ejection for one of the reasons changes nothing.
-        let _ = self.ejected.remove_label_values(&[id, model]);
+        self.ejected.remove(&[id, model]);
         for reason in reasons {
-            let _ = self.ejections.remove_label_values(&[id, model, reason]);
+            self.ejections.remove(&[id, model, reason]);
         }
     }
 }

@@ -4,12 +4,16 @@
 //! [`worker_metrics`](super::worker_metrics). Units are base units (seconds, bytes), and every label has a bounded
 //! set of values: what clients send, such as the name of a model that nobody has, never becomes one.
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+
+use super::metric::Family;
+use crate::config::TelemetryConfig;
 
 /// The label value for a model that nobody here knows. No model can be called so.
 pub const UNKNOWN_MODEL: &str = "_unknown";
@@ -19,7 +23,21 @@ pub(super) const DURATION_BUCKETS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Declares metrics in one registry.
+/// Whether this process has metrics.
+static ARE_RECORDED: AtomicBool = AtomicBool::new(true);
+
+/// Says for the whole process whether it has metrics. To be said before any is declared.
+pub fn start(config: &TelemetryConfig) {
+    ARE_RECORDED.store(config.metrics, Ordering::Relaxed);
+}
+
+/// Whether this process has metrics.
+#[must_use]
+pub fn are_recorded() -> bool {
+    ARE_RECORDED.load(Ordering::Relaxed)
+}
+
+/// Declares metrics in one registry; none where this process has none.
 #[derive(Clone, Debug)]
 pub(super) struct Declare(pub(super) Registry);
 
@@ -27,62 +45,67 @@ impl Declare {
     /// A registry that already holds what the system knows of this process, and which build runs.
     pub(super) fn for_this_process() -> Self {
         let declare = Self(Registry::new());
+        if !are_recorded() {
+            return declare;
+        }
         declare.register(prometheus::process_collector::ProcessCollector::for_self());
         let build = declare.gauge("millrace_build_info", "Which build runs; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         declare
     }
 
-    pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        let counter =
-            IntCounterVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
-        self.register(counter.clone());
-        counter
+    pub(super) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Family<IntCounterVec> {
+        self.family(|| IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    pub(super) fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        let gauge =
-            IntGaugeVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
-        self.register(gauge.clone());
-        gauge
+    pub(super) fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Family<IntGaugeVec> {
+        self.family(|| IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A gauge that need not be whole.
-    pub(super) fn number(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        let gauge = GaugeVec::new(Opts::new(name, help), labels).expect("a declared metric has a valid name");
-        self.register(gauge.clone());
+    pub(super) fn number(&self, name: &str, help: &str, labels: &[&str]) -> Family<GaugeVec> {
+        self.family(|| GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A gauge that somebody reads as well, so that it counts whether there are metrics or not.
+    pub(super) fn count(&self, name: &str, help: &str) -> IntGauge {
+        let gauge = IntGauge::new(name, help).expect("a declared metric has a valid name");
+        if are_recorded() {
+            self.register(gauge.clone());
+        }
         gauge
     }
 
-    pub(super) fn durations(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    pub(super) fn durations(&self, name: &str, help: &str, labels: &[&str]) -> Family<HistogramVec> {
         self.histogram(name, help, labels, &DURATION_BUCKETS)
     }
 
-    pub(super) fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    pub(super) fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Family<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        let histogram = HistogramVec::new(options, labels).expect("a declared metric has a valid name");
-        self.register(histogram.clone());
-        histogram
+        self.family(|| HistogramVec::new(options, labels))
+    }
+
+    fn family<V: Collector + Clone + 'static>(
+        &self,
+        make: impl FnOnce() -> prometheus::Result<V>,
+    ) -> Family<V> {
+        Family::new(are_recorded().then(|| {
+            let family = make().expect("a declared metric has a valid name");
+            self.register(family.clone());
+            family
+        }))
     }
 
     fn register(&self, collector: impl Collector + 'static) {
         self.0
             .register(Box::new(collector))
             .expect("every metric is declared once");
-    }
-}
-
-/// Removes every series that has all of these labels.
-pub(super) fn forget<T: MetricVecBuilder>(metric: &MetricVec<T>, labels: &[(&str, &str)]) {
-    for family in metric.collect() {
-        for series in family.get_metric() {
-            let pairs = series.get_label().iter();
-            let all: HashMap<&str, &str> = pairs.map(|pair| (pair.name(), pair.value())).collect();
-            if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
-                // Nobody else removes series, and it was there a moment ago.
-                let _ = metric.remove(&all);
-            }
-        }
     }
 }
 

@@ -2,5 +2,6 @@
 
 pub mod gateway_metrics;
 pub mod logging;
+pub mod metric;
 pub mod metrics;
 pub mod worker_metrics;

@@ -1,8 +1,9 @@
 //! Every metric of a worker.
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
-use super::metrics::{Declare, forget};
+use super::metric::{CounterFamily, GaugeFamily, HistogramFamily, Metric};
+use super::metrics::Declare;
 
 /// Every metric of a worker.
 #[derive(Clone, Debug)]
@@ -10,39 +11,39 @@ pub struct WorkerMetrics {
     /// Where they are scraped from.
     pub registry: Registry,
     /// Answered requests by model and code (`ok`, or the code of the error).
-    pub requests: IntCounterVec,
+    pub requests: CounterFamily,
     /// From the head of a request to its answer.
-    pub request_duration: HistogramVec,
+    pub request_duration: HistogramFamily,
     /// Requests being worked on.
     pub in_flight: IntGauge,
     /// 1 for the state that a version is in.
-    pub model_state: IntGaugeVec,
+    pub model_state: GaugeFamily,
     /// Versions that were loaded, or could not be, by model and outcome (`loaded`, `failed`).
-    pub loads: IntCounterVec,
+    pub loads: CounterFamily,
     /// Looks at the repository, by outcome: what was found was `taken`, or `refused` (and what serves stays).
-    pub scans: IntCounterVec,
-    batch_rows: HistogramVec,
-    queue_depth: IntGaugeVec,
-    queue_seconds: HistogramVec,
-    inference_seconds: HistogramVec,
-    abandoned: IntCounterVec,
+    pub scans: CounterFamily,
+    batch_rows: HistogramFamily,
+    queue_depth: GaugeFamily,
+    queue_seconds: HistogramFamily,
+    inference_seconds: HistogramFamily,
+    abandoned: CounterFamily,
 }
 
 /// The metrics of one model version's batching, looked up once.
 #[derive(Clone, Debug)]
 pub struct BatchMetrics {
     /// Rows of each batch.
-    pub batch_rows: Histogram,
+    pub batch_rows: Metric<Histogram>,
     /// Requests waiting.
-    pub queue_depth: IntGauge,
+    pub queue_depth: Metric<IntGauge>,
     /// Seconds from queue to engine, one observation a request.
-    pub queue_seconds: Histogram,
+    pub queue_seconds: Metric<Histogram>,
     /// Seconds in the engine, one observation a batch.
-    pub inference_seconds: Histogram,
+    pub inference_seconds: Metric<Histogram>,
     /// Requests that were not computed because their deadline had passed.
-    pub expired: IntCounter,
+    pub expired: Metric<IntCounter>,
     /// Requests that were not computed because their client had left.
-    pub left: IntCounter,
+    pub left: Metric<IntCounter>,
 }
 
 impl Default for WorkerMetrics {
@@ -69,13 +70,10 @@ impl WorkerMetrics {
                 "Time from the head of a prediction request to its answer.",
                 &["model"],
             ),
-            in_flight: declare
-                .gauge(
-                    "millrace_worker_in_flight_requests",
-                    "Predictions being worked on.",
-                    &[],
-                )
-                .with_label_values::<&str>(&[]),
+            in_flight: declare.count(
+                "millrace_worker_in_flight_requests",
+                "Predictions being worked on.",
+            ),
             model_state: declare.gauge(
                 "millrace_worker_model_state",
                 "1 for the state that a model version is in.",
@@ -138,19 +136,19 @@ impl WorkerMetrics {
     /// Removes the series of a version that is gone.
     pub fn forget_version(&self, model: &str, version: &str) {
         let gone = [("model", model), ("version", version)];
-        forget(&self.model_state, &gone);
-        forget(&self.batch_rows, &gone);
-        forget(&self.queue_depth, &gone);
-        forget(&self.queue_seconds, &gone);
-        forget(&self.inference_seconds, &gone);
-        forget(&self.abandoned, &gone);
+        self.model_state.forget(&gone);
+        self.batch_rows.forget(&gone);
+        self.queue_depth.forget(&gone);
+        self.queue_seconds.forget(&gone);
+        self.inference_seconds.forget(&gone);
+        self.abandoned.forget(&gone);
     }
 
     /// Removes the series of a model without versions, so that names that come and go do not pile up.
     pub fn forget_model(&self, model: &str) {
         let gone = [("model", model)];
-        forget(&self.requests, &gone);
-        forget(&self.request_duration, &gone);
-        forget(&self.loads, &gone);
+        self.requests.forget(&gone);
+        self.request_duration.forget(&gone);
+        self.loads.forget(&gone);
     }
 }

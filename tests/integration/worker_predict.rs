@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::support::client::Client;
+use crate::support::fake_worker::reserve;
 use crate::support::graph;
+use crate::support::process::Process;
 use crate::support::worker::Setup;
+use crate::support::worker_process;
 
 const SETOSA: [f64; 4] = [5.1, 3.5, 1.4, 0.2];
 
@@ -191,4 +195,33 @@ async fn metrics_count_by_known_models_only() {
         3.0
     );
     assert_eq!(worker.metric("millrace_worker_in_flight_requests").await, 0.0);
+}
+
+#[tokio::test]
+async fn without_metrics_nothing_is_counted_and_everything_else_is_as_before() {
+    let repository = worker_process::repository_of_iris();
+    let file = repository.path().join("millrace.toml");
+    std::fs::write(&file, "[telemetry]\nmetrics = false\n").expect("a file can be written");
+    let socket = reserve();
+    let address = socket.local_addr().expect("a bound socket has an address");
+    drop(socket);
+    let worker = worker_process::arguments(address, repository.path());
+    let mut arguments: Vec<&str> = worker.iter().map(String::as_str).collect();
+    arguments.extend(["--config", file.to_str().expect("its path is text")]);
+    let worker = Process::start(&arguments);
+    worker.line("a model version is ready").await;
+    let client = Client::new(address);
+    let body = json!({"model": "iris", "inputs": [SETOSA]});
+    let answer = client.post("/predict", body.to_string()).await;
+    assert!(answer.header("endpoint-load-metrics").contains("in_flight"));
+    assert_eq!(answer.assert_ok().json()["predictions"], json!(["setosa"]));
+    let metrics = client.get("/metrics").await;
+    metrics.assert_error(404, "not_found");
+    assert!(
+        metrics.message().contains("telemetry.metrics"),
+        "{}",
+        metrics.message()
+    );
+    let statistics = client.get("/v2/models/iris/stats").await.assert_ok().json();
+    assert_eq!(statistics["model_stats"][0]["inference_count"], 1);
 }

@@ -7,6 +7,7 @@ use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::collect::{Collected, Limits, Waiting, collect, enqueue};
+use crate::telemetry::metric::Metric;
 
 /// Any number of threads may push and any number may take.
 pub(super) struct Queue<T> {
@@ -24,7 +25,7 @@ struct State<T> {
 
 /// What this queue has added to a gauge, which it shares with the queue of the version whose place it takes.
 struct ShownDepth {
-    gauge: IntGauge,
+    gauge: Metric<IntGauge>,
     shown: i64,
 }
 
@@ -38,7 +39,7 @@ impl ShownDepth {
 
 impl Drop for ShownDepth {
     fn drop(&mut self) {
-        self.gauge.sub(self.shown);
+        self.gauge.add(-self.shown);
     }
 }
 
@@ -53,7 +54,7 @@ pub(crate) enum Refusal {
 
 impl<T: Waiting> Queue<T> {
     /// An empty queue; as long as it lives, its length is part of `depth`.
-    pub(super) fn new(capacity: usize, depth: IntGauge) -> Self {
+    pub(super) fn new(capacity: usize, depth: Metric<IntGauge>) -> Self {
         Self {
             state: Mutex::new(State {
                 entries: VecDeque::new(),
@@ -158,6 +159,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::telemetry::worker_metrics::WorkerMetrics;
     use crate::worker::batching::Priority;
 
     struct Entry(usize, Instant);
@@ -188,8 +190,8 @@ mod tests {
         max_delay: Duration::ZERO,
     };
 
-    fn gauge() -> IntGauge {
-        IntGauge::new("depth", "depth").unwrap()
+    fn gauge() -> Metric<IntGauge> {
+        WorkerMetrics::new().of_version("m", "1").queue_depth
     }
 
     fn queue(capacity: usize) -> Arc<Queue<Entry>> {
