@@ -28,6 +28,7 @@ RECORD = ROOT / "bench" / "instructions.json"
 TOLERANCE = 0.05
 REQUESTS = 2_000
 WARM_UP = 200
+PREPARED = "prepared for batches of all sizes"  # what the log says when nothing but requests is computed any more
 PATIENCE = 120  # seconds for a start under callgrind
 HEAD = "POST /models/digits/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
 
@@ -95,6 +96,13 @@ class Server:
         self.process.wait(60)
         self.log.close()
 
+    def wait_until_said(self, words):
+        limit = time.monotonic() + PATIENCE
+        while words not in Path(self.log.name).read_text(encoding="utf-8"):
+            if time.monotonic() > limit:
+                sys.exit(f"the log does not say {words!r} within {PATIENCE} s")
+            time.sleep(0.05)
+
     def instructions(self):
         totals = (re.search(r"^totals: (\d+)", text.read_text(), re.M) for text in self.dumps())
         return max(int(found[1]) for found in totals if found)
@@ -110,7 +118,7 @@ def counted(binary, role, rows, is_profiled):
         shutil.copytree(ROOT / "models" / "digits", folder / "models" / "digits")
         port, gateway_port, admin_port = free_port(), free_port(), free_port()
         (folder / "millrace.toml").write_text(
-            f'[telemetry]\naccess_log = false\n[worker]\nlisten = "127.0.0.1:{port}"\nmodels = "{folder}/models"\n'
+            f'[telemetry]\naccess_log = false\nlog = "info,millrace::worker::registry=debug"\n[worker]\nlisten = "127.0.0.1:{port}"\nmodels = "{folder}/models"\n'
             f'[gateway]\nlisten = "127.0.0.1:{gateway_port}"\nadmin = "127.0.0.1:{admin_port}"\nthreads = 1\n'
             f'[[gateway.workers]]\nid = "a"\nurl = "http://127.0.0.1:{port}"\n')
         config = ["--config", folder / "millrace.toml"]
@@ -118,6 +126,7 @@ def counted(binary, role, rows, is_profiled):
         try:
             servers.append(Server(folder, "worker", ["worker", *config], binary, role == "worker"))
             wait_until_ready(f"http://127.0.0.1:{port}/readyz", PATIENCE)
+            servers[0].wait_until_said(PREPARED)
             if role == "gateway":
                 servers.append(Server(folder, "gateway", ["gateway", *config], binary, True))
                 wait_until_ready(f"http://127.0.0.1:{gateway_port}/readyz", PATIENCE)

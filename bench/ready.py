@@ -18,8 +18,8 @@ import urllib.request
 from support import BINARY, ROOT, free_port
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PAUSE = 0.002  # between two questions
-LATER = 4.0  # seconds until everything is prepared
+PAUSE = 0.01  # between two questions, each of which takes time of the processor
+LATER = 6.0  # seconds until everything is prepared
 
 
 def tree(pid):

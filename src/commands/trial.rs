@@ -11,10 +11,7 @@ use rlimit::Resource;
 
 use super::Failure;
 use crate::cli::TrialArgs;
-use crate::worker::trial::{Attempt, OUT_OF_TIME, try_here};
-
-/// The stack of the thread that tries: less than that of any thread that loads or runs what has passed.
-const STACK_BYTES: usize = 1792 << 10;
+use crate::worker::trial::{Attempt, OUT_OF_TIME, STACK_BYTES, try_here};
 
 pub(super) fn run(arguments: &TrialArgs) -> Result<(), Failure> {
     let timeout = Duration::from_millis(arguments.timeout_ms);

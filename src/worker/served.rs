@@ -1,8 +1,8 @@
 //! One model version that answers: from its files to a queue with engines behind it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::{io, thread};
 
 use crate::config::{BatchingConfig, ModelConfig};
 use crate::engine::{self, EngineError, Extent, Graph, LoadOptions, contain_panics};
@@ -15,7 +15,7 @@ use crate::telemetry::worker_metrics::WorkerMetrics;
 
 use super::batching::Batcher;
 use super::load::ModelLoad;
-use super::trial::{Attempt, Task, TrialError, Trials};
+use super::trial::{Attempt, STACK_BYTES, Task, TrialError, Trials};
 
 /// A version that answers predictions.
 pub(crate) struct Served {
@@ -175,14 +175,32 @@ pub(crate) fn try_out(graph_path: &Path, folder: &Path, task: &Task) -> Result<(
         // Whoever tries everything has passed the rest before.
         return understood.prepare(Extent::All, <[usize]>::to_vec).map(|_| ());
     }
-    if let Some(text) = &understood.schema.text {
-        text.try_out()?;
-    }
     let ends = |lengths: &[usize]| {
         let ends = lengths.iter().copied();
-        ends.step_by(lengths.len().max(2) - 1).collect()
+        ends.step_by(lengths.len().max(2) - 1).collect::<Vec<_>>()
     };
+    if let Some(text) = &understood.schema.text {
+        try_text(text, &understood.graph, &ends(text.lengths()), task.extent)?;
+    }
     understood.prepare(task.extent, ends).map(|_| ())
+}
+
+/// Tries the tokens of texts and prepares the graph for their lengths, side by side: they take equally long.
+fn try_text(
+    text: &TextRows,
+    graph: &Arc<dyn Graph>,
+    lengths: &[usize],
+    extent: Extent,
+) -> Result<(), LoadError> {
+    let (texts, prepared) = thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        let prepare = || contain_panics(|| graph.prepare(lengths, extent));
+        let preparing = thread.spawn_scoped(scope, prepare).map_err(LoadError::Threads)?;
+        Ok::<_, LoadError>((text.try_out(), preparing.join()))
+    })?;
+    texts?;
+    prepared.unwrap_or_else(|payload| std::panic::resume_unwind(payload))?;
+    Ok(())
 }
 
 /// The files of a version that were read, all but its graph.

@@ -23,6 +23,8 @@ use crate::engine::{Extent, LoadOptions};
 
 /// The exit code of a trial whose time is over.
 pub const OUT_OF_TIME: u8 = 3;
+/// The stack of threads that try, in bytes: less than that of any thread that loads or runs what has passed.
+pub const STACK_BYTES: usize = 1792 << 10;
 /// The signal that a process gets for having used too much of the processor.
 const SIGXCPU: i32 = 24;
 /// The longest reason that is taken over from a trial.

@@ -3,18 +3,20 @@
 //! A version answers as soon as it can run single rows. What it takes to run batches of every size is prepared after that,
 //! when nothing else is to be loaded.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::{io, thread};
+use std::{fs, io, thread};
 
 use tokio::time::Instant;
 
 use super::keeper::Event;
 use super::settle::VersionId;
 use crate::config::ModelConfig;
+use crate::model::artifact::GRAPH_FILE;
 use crate::model::repository::{VersionFiles, fingerprint};
 use crate::system::{stand_back, unmap_idle_code};
 use crate::worker::served::{LoadError, Prepared, Rest, Served};
@@ -58,7 +60,8 @@ struct Backlog {
 
 #[derive(Default)]
 struct Waiting {
-    jobs: VecDeque<Job>,
+    /// Each with the bytes of its graph.
+    jobs: Vec<(u64, Job)>,
     rests: VecDeque<(Job, Rest)>,
     is_closed: bool,
 }
@@ -72,7 +75,9 @@ enum Work {
 impl Jobs {
     /// Has a version loaded.
     pub(super) fn send(&self, job: Job) {
-        self.0.change(|waiting| waiting.jobs.push_back(job));
+        // One that cannot be read fails soon.
+        let bytes = fs::metadata(job.files.folder.join(GRAPH_FILE)).map_or(0, |file| file.len());
+        self.0.change(|waiting| waiting.jobs.push((bytes, job)));
     }
 }
 
@@ -83,9 +88,12 @@ impl Drop for Jobs {
 }
 
 impl Waiting {
-    /// Versions that do not answer yet come first.
+    /// Versions that do not answer yet come first, and of these the largest: all are there sooner when it does not come last.
     fn next(&mut self) -> Option<Work> {
-        let job = self.jobs.pop_front().map(Work::Load);
+        let jobs = self.jobs.iter().enumerate();
+        let largest = jobs.max_by_key(|(position, (bytes, _))| (*bytes, Reverse(*position)));
+        let largest = largest.map(|(position, _)| position);
+        let job = largest.map(|position| Work::Load(self.jobs.remove(position).1));
         job.or_else(|| self.rests.pop_front().map(|(job, rest)| Work::Finish(job, rest)))
     }
 }
