@@ -11,7 +11,7 @@ use axum::routing::{get, post, put};
 
 use super::predict::{ask_about_model, predict_by_body, predict_by_path};
 use super::{Gateway, admin, explain, models, rollout, v2};
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, ErrorCode};
 use crate::api::openapi;
 use crate::http::observe::AccessLog;
 use crate::http::reply;
@@ -97,9 +97,10 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError
     Ok(reply::json_bytes(r#"{"status":"ready"}"#))
 }
 
-async fn scrape(State(gateway): State<Arc<Gateway>>) -> Response {
-    let (content_type, text) = metrics::encode(&gateway.metrics.registry);
-    ([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
+async fn scrape(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
+    let text = metrics::encode(&gateway.metrics.registry);
+    let (content_type, text) = text.map_err(|none| ApiError::new(ErrorCode::NotFound, none.to_string()))?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response())
 }
 
 #[cfg(test)]

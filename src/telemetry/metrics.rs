@@ -32,8 +32,7 @@ pub fn start(config: &TelemetryConfig) {
 }
 
 /// Whether this process has metrics.
-#[must_use]
-pub fn are_recorded() -> bool {
+fn are_recorded() -> bool {
     ARE_RECORDED.load(Ordering::Relaxed)
 }
 
@@ -109,12 +108,19 @@ impl Declare {
     }
 }
 
+/// There is nothing to scrape.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this process has no metrics (telemetry.metrics)")]
+pub struct NoMetrics;
+
 /// The text that Prometheus scrapes, and its content type.
-#[must_use]
-pub fn encode(registry: &Registry) -> (&'static str, Vec<u8>) {
+pub fn encode(registry: &Registry) -> Result<(&'static str, Vec<u8>), NoMetrics> {
+    if !are_recorded() {
+        return Err(NoMetrics);
+    }
     let mut text = Vec::with_capacity(16 << 10);
     TextEncoder::new()
         .encode(&registry.gather(), &mut text)
         .expect("a vector takes every byte");
-    (prometheus::TEXT_FORMAT, text)
+    Ok((prometheus::TEXT_FORMAT, text))
 }

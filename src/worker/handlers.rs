@@ -126,11 +126,8 @@ fn what_is_not_ready<'a>(
 
 /// `GET /metrics`
 pub(super) async fn show_metrics(State(worker): State<Arc<Worker>>) -> Result<Response, ApiError> {
-    if !metrics::are_recorded() {
-        let message = "this process has no metrics (telemetry.metrics)";
-        return Err(ApiError::new(ErrorCode::NotFound, message));
-    }
-    let (content_type, text) = metrics::encode(&worker.metrics.registry);
+    let text = metrics::encode(&worker.metrics.registry);
+    let (content_type, text) = text.map_err(|none| ApiError::new(ErrorCode::NotFound, none.to_string()))?;
     let mut response = Response::new(text.into());
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

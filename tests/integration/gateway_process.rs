@@ -500,3 +500,19 @@ async fn a_changed_admin_token_holds_at_once_and_none_lets_nobody_in() {
     let refused = gateway.admin.get("/admin/policy").await;
     refused.assert_error(401, "unauthorized");
 }
+
+#[tokio::test]
+async fn without_metrics_a_gateway_answers_and_has_nothing_to_scrape() {
+    let worker = FakeWorker::start("a").await;
+    let with_none = text("", &[(&worker, 1)]).replace("[telemetry]", "[telemetry]\nmetrics = false");
+    let gateway = GatewayProcess::start(&with_none).await;
+    gateway.until_up(1).await;
+    gateway.client.predict().await.assert_ok();
+    let metrics = gateway.client.get("/metrics").await;
+    metrics.assert_error(404, "not_found");
+    assert!(
+        metrics.message().contains("telemetry.metrics"),
+        "{}",
+        metrics.message()
+    );
+}
