@@ -85,6 +85,7 @@ def memory(machine, models, rounds, seconds):
     for subject in (worker, gateway):
         running = subject.start(machine, "digits")
         try:
+            settle(running)
             points, requests = [(0, running.pss_megabytes())], 0
             request, _ = subject.request(machine, "digits", "row")
             expect = bodies.check(running.port, request, None)
@@ -95,6 +96,16 @@ def memory(machine, models, rounds, seconds):
         finally:
             running.stop()
     return told
+
+
+def settle(running):
+    """Waits until next to nothing is computed: a worker prepares larger batches after it is ready, with trials that end then."""
+    limit = time.monotonic() + subjects.START_SECONDS
+    while time.monotonic() < limit:
+        before = running.cpu_seconds()
+        time.sleep(1)
+        if running.cpu_seconds() - before < 0.05:
+            return
 
 
 def ready(machine, models, rounds, seconds):
