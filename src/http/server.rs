@@ -185,8 +185,15 @@ impl<P: Predictions> Connection<P> {
         let parts = upgraded
             .downcast::<Noted<TokioIo<TcpStream>>>()
             .map_err(|_| "the connection is none of this server's")?;
-        let (stream, incoming) = (parts.io.stream.into_inner(), BytesMut::from(parts.read_buf));
-        link::serve(stream, incoming, &self.service, &self.client, &self.drain).await?;
+        let over = (parts.io.stream.into_inner(), BytesMut::from(parts.read_buf));
+        link::serve(
+            over,
+            &self.service,
+            &self.client,
+            &self.drain,
+            self.header_timeout,
+        )
+        .await?;
         Ok(())
     }
 }

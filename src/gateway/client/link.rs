@@ -271,6 +271,11 @@ mod tests {
         }
 
         async fn start_with(takes_links: bool) -> Self {
+            Self::start_patient(takes_links, PATIENCE).await
+        }
+
+        /// One that waits for requests for so long.
+        async fn start_patient(takes_links: bool, header_timeout: Duration) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let authority: Authority = listener.local_addr().unwrap().to_string().parse().unwrap();
             let (worker, drain) = (Worker::default(), Drain::new());
@@ -283,7 +288,7 @@ mod tests {
             let limits = HttpConfig {
                 max_body: 1 << 20,
                 max_connections: 10,
-                header_timeout: PATIENCE,
+                header_timeout,
             };
             let closing = drain.clone();
             let serving = tokio::spawn(async move {
@@ -435,17 +440,33 @@ mod tests {
         ));
     }
 
+    /// Waits until the other side has said that it closes.
+    async fn until_told(link: &Link) {
+        let told = async {
+            while link.is_open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, told).await.expect("the other side is told");
+    }
+
+    #[tokio::test]
+    async fn a_link_that_nobody_uses_is_closed_and_one_that_waits_for_an_answer_is_not() {
+        let server = Server::start_patient(true, Duration::from_millis(100)).await;
+        let held = server.held().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(server.link.is_open());
+        server.inside.release.notify_one();
+        assert_eq!(held.await.unwrap().unwrap().0, 200);
+        until_told(&server.link).await;
+    }
+
     #[tokio::test]
     async fn a_server_that_closes_answers_what_it_has_and_gets_nothing_new() {
         let server = Server::start().await;
         let held = server.held().await;
         server.drain.advance(Phase::Closing);
-        let told = async {
-            while server.link.is_open() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(PATIENCE, told).await.expect("the other side is told");
+        until_told(&server.link).await;
         assert!(matches!(server.ask("/echo").await, Err(AskError::NothingSent)));
         assert!(!server.serving.is_finished());
         server.inside.release.notify_one();

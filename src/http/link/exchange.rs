@@ -193,6 +193,11 @@ impl<T> Exchange<T> {
         self.lock().open.is_empty()
     }
 
+    /// Frames that came so far.
+    pub fn received(&self) -> u64 {
+        self.lock().received
+    }
+
     /// It is over; gives what was still open.
     pub fn end(&self) -> Left<T> {
         let mut state = self.lock();

@@ -25,21 +25,25 @@ const CLOSING_LOOK: Duration = Duration::from_millis(100);
 
 type Answers = Exchange<AbortHandle>;
 
-/// Answers what comes over `stream`, of which `incoming` was read already, until the other side closes it. Once `drain` closes,
-/// the other side is told; what it has sent before it knew is answered.
+/// Answers what comes over `stream`, of which `incoming` was read already, until the other side closes it. Once `drain` closes, or
+/// nothing has come for as long as `patience` while nothing was to be answered, the other side is told; what it has sent before it
+/// knew is answered.
 pub(in crate::http) async fn serve<P: Predictions>(
-    stream: TcpStream,
-    incoming: BytesMut,
+    (stream, incoming): (TcpStream, BytesMut),
     service: &Arc<Service<P>>,
     client: &Client,
     drain: &Drain,
+    patience: Duration,
 ) -> Result<(), LinkError> {
     let answers = Arc::new(Answers::default());
     let _end = End(&answers);
     let on_frame = |frame| take_in(&answers, service, client, frame);
     let running = answers.run(stream, incoming, MAX_REQUEST, on_frame, |_| ());
     let closing = async {
-        drain.reached(Phase::Closing).await;
+        tokio::select! {
+            () = drain.reached(Phase::Closing) => {}
+            () = silence(&answers, patience) => {}
+        }
         answers.say(Kind::Closing);
         // The other side closes the link when it has its answers. One that does not must not hold up the end.
         loop {
@@ -52,6 +56,17 @@ pub(in crate::http) async fn serve<P: Predictions>(
     tokio::select! {
         ended = running => ended,
         () = closing => Ok(()),
+    }
+}
+
+/// Resolves once a link was of no use for so long. Whoever opens links and says nothing would hold the server's connections.
+async fn silence(answers: &Answers, patience: Duration) {
+    loop {
+        let before = answers.received();
+        sleep(patience).await;
+        if answers.received() == before && answers.is_idle() {
+            return;
+        }
     }
 }
 
