@@ -179,7 +179,7 @@ mod tests {
     use axum::response::{IntoResponse, Response};
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
@@ -187,6 +187,7 @@ mod tests {
     use crate::config::HttpConfig;
     use crate::gateway::proxy_headers::ToWorker;
     use crate::http::drain::{Drain, Phase};
+    use crate::http::link::{MAX_ANSWER, frame};
     use crate::http::observe::{AccessLog, Outcome, Reported};
     use crate::http::origin::{Client, Origin};
     use crate::http::request_id::RequestId;
@@ -206,6 +207,7 @@ mod tests {
     struct Inside {
         came: AtomicUsize,
         went: AtomicUsize,
+        large: AtomicUsize,
         release: Notify,
     }
 
@@ -240,6 +242,10 @@ mod tests {
                     Response::new(Body::from(format!("{} {body}", origin.id)))
                 }
                 "/refuse" => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+                "/large" => {
+                    self.0.large.fetch_add(1, Ordering::SeqCst);
+                    Response::new(Body::from(vec![b'x'; MAX_ANSWER]))
+                }
                 "/huge" => Response::new(Body::from(vec![b'x'; (1 << 20) + 1])),
                 "/hold" => {
                     let _held = Held::begin(&self.0);
@@ -312,25 +318,23 @@ mod tests {
             self.asking(path, "id").await.unwrap()
         }
 
-        async fn until(&self, what: &str, is_so: impl Fn(&Inside) -> bool) {
-            let looking = async {
-                while !is_so(&self.inside) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            timeout(PATIENCE, looking).await.expect(what);
-        }
-
         /// A request that is with the worker.
         async fn held(&self) -> JoinHandle<Answer> {
-            let before = self.inside.came.load(Ordering::SeqCst);
+            let came = || self.inside.came.load(Ordering::SeqCst);
+            let before = came();
             let asking = self.asking("/hold", "held");
-            self.until("it is there", |inside| {
-                inside.came.load(Ordering::SeqCst) > before
-            })
-            .await;
+            until("it is there", || came() > before).await;
             asking
         }
+    }
+
+    async fn until(what: &str, is_so: impl Fn() -> bool) {
+        let looking = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, looking).await.expect(what);
     }
 
     async fn ask(link: &Link, authority: &Authority, path: &str, id: &str) -> Answer {
@@ -380,9 +384,7 @@ mod tests {
         let (given_up, kept) = (server.held().await, server.held().await);
         server.ask("/echo").await.unwrap();
         given_up.abort();
-        server
-            .until("one has gone", |inside| inside.went.load(Ordering::SeqCst) == 1)
-            .await;
+        until("one has gone", || server.inside.went.load(Ordering::SeqCst) == 1).await;
         assert!(server.link.is_open(), "answers came meanwhile");
         server.inside.release.notify_one();
         assert_eq!(kept.await.unwrap().unwrap().0, 200);
@@ -442,12 +444,47 @@ mod tests {
 
     /// Waits until the other side has said that it closes.
     async fn until_told(link: &Link) {
-        let told = async {
-            while link.is_open() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+        until("the other side is told", || !link.is_open()).await;
+    }
+
+    /// Eight answers are more than the system keeps for somebody who does not read.
+    #[tokio::test]
+    async fn a_server_that_closes_waits_until_its_answers_are_taken() {
+        const COUNT: usize = 8;
+        let server = Server::start().await;
+        let mut stream = TcpStream::connect(server.authority.as_str()).await.unwrap();
+        let asking =
+            format!("GET {PATH} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {PROTOCOL}\r\n\r\n");
+        stream.write_all(asking.as_bytes()).await.unwrap();
+        let mut granted = String::new();
+        while !granted.ends_with("\r\n\r\n") {
+            granted.push(char::from(stream.read_u8().await.unwrap()));
+        }
+        let mut out = Vec::new();
+        for tag in 0..COUNT as u32 {
+            let request = b"POST /large HTTP/1.1\r\n\r\n";
+            frame::put(&mut out, Kind::Message, tag, |out| out.extend_from_slice(request));
+        }
+        stream.write_all(&out).await.unwrap();
+        let large = || server.inside.large.load(Ordering::SeqCst);
+        until("all have come", || large() == COUNT).await;
+        server.drain.advance(Phase::Closing);
+        // Longer than a server takes to see that nothing is left to be answered.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let (mut incoming, mut whole) = (BytesMut::new(), 0);
+        while whole < COUNT {
+            assert_ne!(
+                stream.read_buf(&mut incoming).await.unwrap(),
+                0,
+                "{whole} answers are whole"
+            );
+            while let Some(frame) = frame::take(&mut incoming, MAX_ANSWER_FRAME).unwrap() {
+                whole += usize::from(frame.kind == Kind::Message);
             }
-        };
-        timeout(PATIENCE, told).await.expect("the other side is told");
+        }
+        drop(stream);
+        let cut_off = timeout(PATIENCE, server.serving).await.expect("it ends");
+        assert_eq!(cut_off.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -38,6 +38,8 @@ struct State<T> {
     next: u32,
     /// Frames to be written.
     outgoing: Vec<u8>,
+    /// Whether frames that were taken from there are not written yet.
+    is_writing: bool,
     /// The tag of the first request among those frames.
     first_unsent: u32,
     /// Messages among those frames.
@@ -93,6 +95,7 @@ impl<T> Default for Exchange<T> {
             open: HashMap::new(),
             next: 0,
             outgoing: Vec::new(),
+            is_writing: false,
             first_unsent: 0,
             unsent: 0,
             received: 0,
@@ -188,9 +191,10 @@ impl<T> Exchange<T> {
         self.lock().phase == Phase::Open
     }
 
-    /// Whether no request is open.
+    /// Whether no request is open, and all that was said is written.
     pub fn is_idle(&self) -> bool {
-        self.lock().open.is_empty()
+        let state = self.lock();
+        state.open.is_empty() && state.outgoing.is_empty() && !state.is_writing
     }
 
     /// Frames that came so far.
@@ -348,7 +352,8 @@ impl<T, W: Fn(u64)> Mover<'_, T, W> {
         self.outgoing.shrink_to(KEPT);
         self.written = 0;
         let mut state = self.exchange.lock();
-        if state.outgoing.is_empty() {
+        state.is_writing = !state.outgoing.is_empty();
+        if !state.is_writing {
             return false;
         }
         std::mem::swap(&mut state.outgoing, &mut self.outgoing);

@@ -19,7 +19,8 @@ pub enum Kind {
     Dropped,
     /// From a worker: the answer is too large for a link. To be asked for on a connection of its own.
     TooLarge,
-    /// From a worker, with no tag of its own: it takes what came until the link is closed, and shuts down.
+    /// From a worker, with no tag of its own: it takes what comes until the link is closed, and wants nothing new: it shuts
+    /// down, or nobody has used the link for long.
     Closing,
 }
 
