@@ -1,12 +1,15 @@
 //! The requests for one model and version: whose turn it is, and who waits.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
+use super::line::Line;
 use crate::gateway::hedging::Percentile;
 
 /// After so long, who is first in line looks again though nobody has left: an endpoint may have come, or a limit grown.
@@ -21,17 +24,19 @@ pub struct Lane {
     /// How long its predictions usually take.
     pub usual: Percentile,
     waiting: AtomicUsize,
-    /// Held by whoever is first in line; the others wait for it in their order.
-    first: Mutex<()>,
     room: Arc<Room>,
+    /// Which of the room's lines is its own.
+    number: u64,
 }
 
 /// The places at the endpoints of one model, for which all its lanes wait.
 #[derive(Debug, Default)]
 pub struct Room {
-    is_left: Notify,
-    /// Those who are first in their lines.
-    looking: AtomicUsize,
+    lanes: AtomicU64,
+    /// Where anybody stands, by lanes.
+    lines: Mutex<HashMap<u64, Line<Waker>>>,
+    /// Those who stand in any of them: where there is nobody, giving a place back takes no lock.
+    waiting: AtomicUsize,
 }
 
 impl Lane {
@@ -39,6 +44,7 @@ impl Lane {
     #[must_use]
     pub fn to(room: Arc<Room>) -> Self {
         Self {
+            number: room.lanes.fetch_add(1, Ordering::Relaxed),
             room,
             ..Self::default()
         }
@@ -69,42 +75,99 @@ impl Lane {
 
     /// Stands in line; then looks whenever a place may be left, until `look` finds one. It can be dropped at any time.
     pub async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        let _waiting = Counted::new(&self.waiting);
-        let _first = self.first.lock().await;
-        let _looking = Counted::new(&self.room.looking);
+        let mut standing = Standing::at_the_end(self);
         loop {
-            // Made before the look: what is told from here on is heard.
-            let told = self.room.is_left.notified();
+            standing.called().await;
             if let Some(found) = look() {
+                standing.has_found = true;
                 return found;
             }
-            let _ = timeout(LOOK_AGAIN, told).await;
+            standing.stay();
         }
     }
 }
 
 impl Room {
-    /// Tells those who are first in line that a place may be left.
+    /// Tells that a place may be left: the first who waits in each line looks.
     pub fn tell(&self) {
-        if self.looking.load(Ordering::Relaxed) > 0 {
-            self.is_left.notify_waiters();
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.values_mut().filter_map(Line::call).for_each(Waker::wake);
+    }
+
+    fn with<T>(&self, lane: u64, change: impl FnOnce(&mut Line<Waker>) -> T) -> T {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.entry(lane).or_default();
+        let result = change(line);
+        if line.is_empty() {
+            lines.remove(&lane);
+        }
+        result
+    }
+}
+
+/// A request that stands in line, until it goes.
+struct Standing<'a> {
+    lane: &'a Lane,
+    number: u64,
+    has_found: bool,
+}
+
+impl<'a> Standing<'a> {
+    fn at_the_end(lane: &'a Lane) -> Self {
+        // Counted before the first look: a place that is given back after it is told of.
+        lane.waiting.fetch_add(1, Ordering::Relaxed);
+        lane.room.waiting.fetch_add(1, Ordering::Relaxed);
+        Self {
+            lane,
+            number: lane.room.with(lane.number, Line::join),
+            has_found: false,
         }
     }
-}
 
-/// One of those who are counted, until it goes.
-struct Counted<'a>(&'a AtomicUsize);
+    /// Waits until it is its turn to look.
+    async fn called(&self) {
+        let called = poll_fn(|context| {
+            if self.in_line(|line| line.is_called(self.number, || context.waker().clone())) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        if !self.in_line(|line| line.is_first(self.number)) {
+            return called.await;
+        }
+        if timeout(LOOK_AGAIN, called).await.is_err() {
+            self.in_line(|line| line.look_again(self.number));
+        }
+    }
 
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn stay(&self) {
+        self.call_on(|line| line.found_nothing(self.number));
+    }
+
+    fn call_on(&self, change: impl FnOnce(&mut Line<Waker>) -> Option<Waker>) {
+        if let Some(next) = self.in_line(change) {
+            next.wake();
+        }
+    }
+
+    fn in_line<T>(&self, change: impl FnOnce(&mut Line<Waker>) -> T) -> T {
+        self.lane.room.with(self.lane.number, change)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if self.has_found {
+            self.call_on(Line::found);
+        } else {
+            self.call_on(|line| line.leave(self.number));
+        }
+        self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.lane.room.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -115,7 +178,7 @@ mod tests {
     use super::*;
 
     /// Waits for one of these places, takes it and notes who it was.
-    async fn take(lane: Arc<Lane>, places: Arc<AtomicU32>, who: u32, order: Arc<std::sync::Mutex<Vec<u32>>>) {
+    async fn take(lane: Arc<Lane>, places: Arc<AtomicU32>, who: u32, order: Arc<Mutex<Vec<u32>>>) {
         lane.wait(|| {
             let taken = places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             taken.is_ok().then(|| order.lock().unwrap().push(who))
@@ -152,6 +215,31 @@ mod tests {
         assert_eq!(lane.waiting(), 0, "found without being told");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn places_that_are_given_back_together_are_taken_together() {
+        let lane = Arc::new(Lane::default());
+        let (places, order) = (Arc::new(AtomicU32::new(0)), Arc::default());
+        for who in 0..8 {
+            tokio::spawn(take(
+                Arc::clone(&lane),
+                Arc::clone(&places),
+                who,
+                Arc::clone(&order),
+            ));
+        }
+        tokio::task::yield_now().await;
+        for _ in 0..4 {
+            places.fetch_add(1, Ordering::Relaxed);
+            lane.room().tell();
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(
+            *order.lock().unwrap(),
+            [0, 1, 2, 3],
+            "all of them in one turn, so that their requests leave together"
+        );
+    }
+
     #[tokio::test]
     async fn what_frees_a_place_is_told_to_every_line() {
         let room = Arc::new(Room::default());
@@ -160,7 +248,7 @@ mod tests {
         let waiting = lanes
             .each_ref()
             .map(|lane| tokio::spawn(take(Arc::clone(lane), Arc::clone(&places), 0, Arc::clone(&order))));
-        while room.looking.load(Ordering::Relaxed) < 2 {
+        while room.waiting.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }
         places.store(2, Ordering::Relaxed);

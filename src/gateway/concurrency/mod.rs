@@ -3,6 +3,7 @@
 
 pub mod lane;
 pub mod limit;
+mod line;
 mod pick;
 mod slot;
 
