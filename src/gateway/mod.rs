@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod admission;
+mod alarm;
 mod answer;
 mod attempt;
 pub mod balance;
@@ -24,6 +25,7 @@ pub mod health;
 pub mod hedging;
 pub mod key;
 pub mod models;
+mod per_thread;
 pub mod pool;
 pub mod predict;
 pub mod proxy_headers;
@@ -44,6 +46,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use self::admission::Admission;
+use self::alarm::Alarms;
 use self::client::WorkerClient;
 use self::clock::Clock;
 use self::discovery::Discovery;
@@ -76,6 +79,8 @@ pub struct Gateway {
     pub admission: Admission,
     /// Which versions share the requests that name none.
     pub rollouts: Rollouts,
+    /// The timers of its requests.
+    alarms: Alarms,
     /// Models that come with load requests.
     pub uploads: UploadRoom,
     /// Where it is in its life.
@@ -115,6 +120,7 @@ impl Gateway {
             hedging_budget: RetryBudget::default(),
             admission: Admission::new(metrics.in_flight.clone()),
             rollouts: Rollouts::new(&config.rollout, clock, metrics.clone()),
+            alarms: Alarms::default(),
             uploads: UploadRoom::default(),
             drain: Drain::new(),
             discovery: Mutex::default(),

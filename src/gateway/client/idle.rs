@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connection::Connection;
-use super::per_thread::PerThread;
+use crate::gateway::per_thread::PerThread;
 
 /// How many looks of [`Idle::close_old`] an unused connection outlives: seconds, well under the time after which a worker
 /// closes it (`worker.header_timeout`), so that a request seldom meets a connection that is just being closed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::uri::Authority;
 
 use super::link::Link;
-use super::per_thread::PerThread;
+use crate::gateway::per_thread::PerThread;
 use crate::telemetry::gateway_metrics::LinkMetrics;
 
 /// The links to a worker that takes any.

@@ -12,7 +12,6 @@ mod head;
 mod idle;
 mod link;
 mod links;
-mod per_thread;
 
 use std::num::NonZero;
 use std::sync::Arc;

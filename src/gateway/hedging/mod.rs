@@ -59,8 +59,9 @@ pub(super) async fn try_hedged(
         decisions.push(format!("hedged after {waited} ms: {decision}"));
     }
     tried.push(Arc::clone(&second.endpoint));
-    let second = pin!(try_once(gateway, call, second, now));
-    first.race(trying, second).await
+    // In boxes, because hardly any request comes here: all others would have to carry room for it.
+    let mut second = Box::pin(try_once(gateway, call, second, now));
+    Box::pin(first.race(trying, second.as_mut())).await
 }
 
 /// A try that may be hedged.
@@ -103,7 +104,7 @@ impl<'a> First<'a> {
             .checked_add(patience)
             .map_or(deadline, |look| look.min(deadline));
         loop {
-            if let Ok(done) = timeout_at(look, trying.as_mut()).await {
+            if let Some(done) = self.gateway.alarms.timeout_at(look, trying.as_mut()).await {
                 self.learn_from(&done);
                 return Err(done);
             }
