@@ -1,5 +1,6 @@
 //! Sees a request through: picks a worker, tries it there, and elsewhere where that is safe and within the budget.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -186,8 +187,8 @@ async fn pick(
     }
     let _wait = Wait::begin(&gateway.metrics);
     let is_found = |found: &Result<_, _>| !matches!(found, Err(NoRoute::Full));
-    let found = lane.wait(|| Some(look(Instant::now())).filter(is_found));
-    let found = timeout_at(call.deadline.0, found).await;
+    let found = pin!(lane.wait(|| Some(look(Instant::now())).filter(is_found)));
+    let found = gateway.alarms.timeout_at(call.deadline.0, found).await;
     found.unwrap_or(Err(NoRoute::Full))
 }
 

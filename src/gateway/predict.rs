@@ -219,7 +219,7 @@ async fn read_call(
     check: Check,
     request: Request,
     origin: Origin,
-) -> Result<Call, ApiError> {
+) -> Result<Box<Call>, ApiError> {
     let settings = gateway.settings();
     let (parts, body) = request.into_parts();
     let deadline = Deadline::of_request(&parts.headers, settings.deadline, Instant::now())?;
@@ -264,10 +264,11 @@ async fn read_call(
         deadline,
         part: None,
     };
-    Ok(match rollout {
+    // In a box: whoever passes it on would else carry a copy of it.
+    Ok(Box::new(match rollout {
         Some(rollout) => rollout::begin(gateway, rollout, version_key, call),
         None => call,
-    })
+    }))
 }
 
 /// Whether the body of a request whose path names the model names a version. Only native bodies can; one that nobody

@@ -87,11 +87,7 @@ pub async fn serve<P: Predictions>(
         let cut_off = cut_off.clone();
         connections.spawn_on(
             async move {
-                tokio::select! {
-                    biased;
-                    () = connection.serve(stream) => {}
-                    () = Seldom::new(cut_off.cancelled()) => {}
-                }
+                connection.serve(stream, &cut_off).await;
                 drop((place, assigned));
             },
             &runtime,
@@ -138,13 +134,18 @@ struct Connection<P> {
 }
 
 impl<P: Predictions> Connection<P> {
-    async fn serve(self, stream: std::net::TcpStream) {
-        if let Err(error) = self.serve_requests(stream).await {
+    /// Serves it until it ends, or is cut off.
+    async fn serve(self, stream: std::net::TcpStream, cut_off: &CancellationToken) {
+        if let Err(error) = self.serve_requests(stream, cut_off).await {
             tracing::debug!(client = %self.client.address, %error, "a connection ended early");
         }
     }
 
-    async fn serve_requests(&self, stream: std::net::TcpStream) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn serve_requests(
+        &self,
+        stream: std::net::TcpStream,
+        cut_off: &CancellationToken,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let activity = Arc::<Activity>::default();
         let stream = Noted {
             // Known from here on to the runtime of this thread.
@@ -159,42 +160,72 @@ impl<P: Predictions> Connection<P> {
                 .serve_connection(stream, service)
                 .with_upgrades()
         );
-        let mut silence = Seldom::new(activity.silence(self.header_timeout));
+        let closing = async {
+            tokio::select! {
+                () = self.drain.reached(Phase::Closing) => Interruption::Closing,
+                () = given_up(&activity, self.header_timeout, cut_off) => Interruption::GivenUp,
+            }
+        };
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
                 ended?;
                 let upgrade = becomes_link.lock().unwrap_or_else(PoisonError::into_inner).take();
                 return match upgrade {
-                    Some(upgrade) => self.serve_link(upgrade.await?).await,
+                    Some(upgrade) => self.serve_link(upgrade.await?, cut_off).await,
                     None => Ok(()),
                 };
             }
-            () = &mut silence => return Ok(()),
-            () = Seldom::new(self.drain.reached(Phase::Closing)) => connection.as_mut().graceful_shutdown(),
+            interruption = Seldom::new(closing) => match interruption {
+                Interruption::GivenUp => return Ok(()),
+                Interruption::Closing => connection.as_mut().graceful_shutdown(),
+            },
         }
         tokio::select! {
             biased;
             ended = connection.as_mut() => Ok(ended?),
-            () = silence => Ok(()),
+            () = given_up(&activity, self.header_timeout, cut_off) => Ok(()),
             () = unused(&activity) => Ok(()),
         }
     }
 
-    async fn serve_link(&self, upgraded: Upgraded) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn serve_link(
+        &self,
+        upgraded: Upgraded,
+        cut_off: &CancellationToken,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let parts = upgraded
             .downcast::<Noted<TokioIo<TcpStream>>>()
             .map_err(|_| "the connection is none of this server's")?;
         let over = (parts.io.stream.into_inner(), BytesMut::from(parts.read_buf));
-        link::serve(
+        let serving = link::serve(
             over,
             &self.service,
             &self.client,
             &self.drain,
             self.header_timeout,
-        )
-        .await?;
-        Ok(())
+        );
+        tokio::select! {
+            biased;
+            ended = serving => Ok(ended?),
+            () = Seldom::new(cut_off.cancelled()) => Ok(()),
+        }
+    }
+}
+
+/// Why a connection is not served on as before.
+enum Interruption {
+    /// The server closes.
+    Closing,
+    /// Nobody asks for anything, or the time to end it in good order is over.
+    GivenUp,
+}
+
+/// Resolves once a connection is to be ended as it is.
+async fn given_up(activity: &Activity, header_timeout: Duration, cut_off: &CancellationToken) {
+    tokio::select! {
+        () = cut_off.cancelled() => {}
+        () = activity.silence(header_timeout) => {}
     }
 }
 

@@ -130,7 +130,7 @@ fn can_be_served(gateway: &Gateway, model: &str, version: &str) -> bool {
 
 /// Forwards `call`, and where it is part of a rollout sees to what belongs to that: should nobody serve the version of
 /// a split after all, live does; the answer says which version was chosen; and the shadow gets a copy.
-pub(in crate::gateway) async fn forward(gateway: &Arc<Gateway>, call: Call) -> Forwarded {
+pub(in crate::gateway) async fn forward(gateway: &Arc<Gateway>, call: Box<Call>) -> Forwarded {
     let Some(part) = call.part.clone() else {
         return forward::forward(gateway, &call).await;
     };
@@ -140,7 +140,7 @@ pub(in crate::gateway) async fn forward(gateway: &Arc<Gateway>, call: Call) -> F
     }
     part.arm.metrics.fallbacks.inc();
     let part = part.live();
-    let call = part.clone().given_to(call);
+    let call = Box::new(part.clone().given_to(*call));
     let mut second = watched(gateway, &part, &call).await;
     second.forwarded.outcome.attempts += first.forwarded.outcome.attempts;
     second.forwarded.decisions.splice(0..0, first.forwarded.decisions);
