@@ -22,3 +22,5 @@ pub const DECISION: &str = "x-millrace-decision";
 pub const ROLLOUT: &str = "x-millrace-rollout";
 /// On a worker's list of its models: how many links a gateway may have to it.
 pub const LINKS: &str = "x-millrace-links";
+/// On a worker's list of its models: the name of its socket for gateways on the same machine.
+pub const LOCAL: &str = "x-millrace-local";

@@ -138,5 +138,5 @@ fn listen<P: Predictions>(
 ) -> tokio::task::JoinHandle<usize> {
     let (limits, grace, drain): (_, Duration, _) =
         (settings.http.clone(), settings.shutdown.grace, drain.clone());
-    tokio::spawn(async move { serve(listener, service, &limits, &threads, &drain, grace).await })
+    tokio::spawn(async move { serve(listener.into(), service, &limits, &threads, &drain, grace).await })
 }

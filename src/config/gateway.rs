@@ -52,6 +52,8 @@ pub struct GatewayConfig {
     pub threads: Option<usize>,
     /// Whether small predictions that wait for one worker at the same time travel together.
     pub coalesce: bool,
+    /// Whether workers on this machine are asked without a network.
+    pub local_sockets: bool,
     /// What it accepts.
     #[serde(flatten)]
     pub http: HttpConfig,
@@ -146,6 +148,7 @@ impl GatewayConfig {
             max_in_flight: at_least_one(&mut section, "max_in_flight", 1024),
             threads: section.optional("threads"),
             coalesce: section.value("coalesce", true),
+            local_sockets: section.value("local_sockets", true),
             repository: RepositoryCallsConfig::read(section.section("repository"), &http),
             http,
             shutdown: ShutdownConfig::read(section.section("shutdown")),

@@ -145,7 +145,7 @@ impl Worker {
         let count = duration.get_sample_count();
         Self {
             id: endpoint.id.to_string(),
-            url: format!("http://{}", endpoint.address.authority),
+            url: format!("http://{}", endpoint.address.authority()),
             state: match member.health {
                 _ if member.is_drained => "drained",
                 Health::Unknown => "unknown",

@@ -49,7 +49,7 @@ impl Endpoint {
     pub fn new(id: &str, authority: Authority, metrics: EndpointMetrics) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
-            address: Address::new(authority).with_links(metrics.links.clone()),
+            address: Address::of_endpoint(authority, &metrics),
             metrics,
             probe_now: Notify::new(),
             is_out: AtomicBool::new(false),

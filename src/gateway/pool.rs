@@ -170,7 +170,8 @@ impl Pool {
             let mut before = std::mem::take(&mut members.list);
             for config in wanted {
                 let stays = |member: &Member| {
-                    *member.endpoint.id == config.id && member.endpoint.address.authority == config.authority
+                    *member.endpoint.id == config.id
+                        && *member.endpoint.address.authority() == config.authority
                 };
                 let member = match before.iter().position(stays) {
                     Some(index) => before.swap_remove(index).relisted(config.weight),
@@ -183,7 +184,7 @@ impl Pool {
                         changes.joined.push(endpoint.clone());
                         let namesake = before
                             .iter()
-                            .find(|member| member.endpoint.address.authority == config.authority);
+                            .find(|member| *member.endpoint.address.authority() == config.authority);
                         let former = before.iter().find(|member| *member.endpoint.id == config.id);
                         Member::new(endpoint, config.weight)
                             .known_as(namesake)
@@ -429,7 +430,7 @@ impl Member {
     }
 
     fn log(&self, reason: Option<&str>) {
-        let (worker, authority) = (&self.endpoint.id, self.endpoint.address.authority.as_str());
+        let (worker, authority) = (&self.endpoint.id, self.endpoint.address.authority().as_str());
         match reason {
             None => tracing::info!(%worker, authority, "the worker takes requests"),
             Some(reason) => tracing::warn!(%worker, authority, reason, "the worker takes no requests"),

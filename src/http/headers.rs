@@ -24,3 +24,5 @@ pub const DECISION: HeaderName = HeaderName::from_static(text::DECISION);
 pub const ROLLOUT: HeaderName = HeaderName::from_static(text::ROLLOUT);
 /// How many links a gateway may have to a worker.
 pub const LINKS: HeaderName = HeaderName::from_static(text::LINKS);
+/// The name of a worker's socket within the machine.
+pub const LOCAL: HeaderName = HeaderName::from_static(text::LOCAL);

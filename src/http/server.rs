@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ use super::origin::Client;
 use super::seldom::Seldom;
 use super::service::{Predictions, Service};
 use super::silence::{Activity, Noted};
+use super::stream::{Stream, Unattached};
 use super::threads::Threads;
 use super::unread::Unread;
 use crate::config::HttpConfig;
@@ -42,10 +43,24 @@ const STALLED_CLIENT: Duration = Duration::from_secs(30);
 /// How long the accept loop rests when the process has no descriptor left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Serves `service` on `listener` until `drain` closes, on `threads`, then ends every connection without cutting off a request;
+/// Where clients connect.
+pub struct Doors {
+    /// Over the network.
+    pub network: TcpListener,
+    /// Within the machine, where that is possible.
+    pub local: Option<UnixListener>,
+}
+
+impl From<TcpListener> for Doors {
+    fn from(network: TcpListener) -> Self {
+        Self { network, local: None }
+    }
+}
+
+/// Serves `service` to who comes by `doors` until `drain` closes, on `threads`, then ends every connection without cutting off a request;
 /// what still runs after `grace` is ended all the same. Gives back how many requests that were.
 pub async fn serve<P: Predictions>(
-    listener: TcpListener,
+    doors: Doors,
     service: Service<P>,
     limits: &HttpConfig,
     threads: &Threads,
@@ -59,8 +74,8 @@ pub async fn serve<P: Predictions>(
     let header_timeout = limits.header_timeout;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = drain.reached(Phase::Closing) => match timeout(Duration::ZERO, accept(&listener, &places)).await {
+            accepted = accept(&doors, &places) => accepted,
+            () = drain.reached(Phase::Closing) => match timeout(Duration::ZERO, accept(&doors, &places)).await {
                 // The kernel had taken it before; closing the listener now would reset it.
                 Ok(waiting) => waiting,
                 Err(_) => break,
@@ -93,7 +108,7 @@ pub async fn serve<P: Predictions>(
             &runtime,
         );
     }
-    drop(listener);
+    drop(doors);
     connections.close();
     if timeout(grace, connections.wait()).await.is_ok() {
         return 0;
@@ -112,17 +127,30 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(std::net::TcpStream, SocketAddr, Place)> {
+async fn accept(doors: &Doors, places: &Arc<Semaphore>) -> io::Result<(Unattached, SocketAddr, Place)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, client) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    // Without it a client that never reads its answer holds the connection for ever.
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_CLIENT))?;
-    Ok((stream.into_std()?, client, place))
+    let (stream, client) = tokio::select! {
+        accepted = doors.network.accept() => {
+            let (stream, client) = accepted?;
+            stream.set_nodelay(true)?;
+            // Without it a client that never reads its answer holds the connection for ever.
+            #[cfg(target_os = "linux")]
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED_CLIENT))?;
+            (Unattached::Tcp(stream.into_std()?), client)
+        }
+        accepted = accept_local(doors.local.as_ref()) => {
+            let stream = Unattached::Local(accepted?.into_std()?);
+            (stream, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        }
+    };
+    Ok((stream, client, place))
+}
+
+async fn accept_local(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
+    match listener {
+        Some(listener) => Ok(listener.accept().await?.0),
+        None => std::future::pending().await,
+    }
 }
 
 /// What serves a connection, on whatever thread it is given to.
@@ -135,7 +163,7 @@ struct Connection<P> {
 
 impl<P: Predictions> Connection<P> {
     /// Serves it until it ends, or is cut off.
-    async fn serve(self, stream: std::net::TcpStream, cut_off: &CancellationToken) {
+    async fn serve(self, stream: Unattached, cut_off: &CancellationToken) {
         if let Err(error) = self.serve_requests(stream, cut_off).await {
             tracing::debug!(client = %self.client.address, %error, "a connection ended early");
         }
@@ -143,13 +171,13 @@ impl<P: Predictions> Connection<P> {
 
     async fn serve_requests(
         &self,
-        stream: std::net::TcpStream,
+        stream: Unattached,
         cut_off: &CancellationToken,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let activity = Arc::<Activity>::default();
         let stream = Noted {
             // Known from here on to the runtime of this thread.
-            stream: TokioIo::new(TcpStream::from_std(stream)?),
+            stream: TokioIo::new(stream.attach()?),
             activity: Arc::clone(&activity),
         };
         let becomes_link = BecomesLink::default();
@@ -195,7 +223,7 @@ impl<P: Predictions> Connection<P> {
         cut_off: &CancellationToken,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let parts = upgraded
-            .downcast::<Noted<TokioIo<TcpStream>>>()
+            .downcast::<Noted<TokioIo<Stream>>>()
             .map_err(|_| "the connection is none of this server's")?;
         let over = (parts.io.stream.into_inner(), BytesMut::from(parts.read_buf));
         let serving = link::serve(

@@ -41,6 +41,7 @@ pub struct GatewayMetrics {
     endpoint_weight: GaugeFamily,
     endpoint_outcomes: CounterFamily,
     endpoint_duration: HistogramFamily,
+    connections: CounterFamily,
     link_requests: CounterFamily,
     link_writes: CounterFamily,
     ejections: CounterFamily,
@@ -96,12 +97,21 @@ pub struct EndpointMetrics {
     pub weight: Metric<IntGauge>,
     /// From sending a request to having its answer whole.
     pub duration: Metric<Histogram>,
+    /// Of the connections to it.
+    pub connections: ConnectionMetrics,
     /// Of the links to it.
     pub links: LinkMetrics,
     outcomes: CounterFamily,
     ejections: CounterFamily,
     ejected: GaugeFamily,
     id: String,
+}
+
+/// The metrics of the connections to one endpoint.
+#[derive(Clone, Debug)]
+pub struct ConnectionMetrics {
+    network: Metric<IntCounter>,
+    local: Metric<IntCounter>,
 }
 
 /// The metrics of the links to one endpoint.
@@ -225,6 +235,11 @@ impl GatewayMetrics {
                 "Time from sending a request to the endpoint to having its answer.",
                 &["worker"],
             ),
+            connections: declare.counter(
+                "millrace_gateway_connections_total",
+                "Connections opened to the endpoint: over the network, or to its socket within the machine (local).",
+                &["worker", "over"],
+            ),
             link_requests: declare.counter(
                 "millrace_gateway_link_requests_total",
                 "Requests that went to the endpoint on a link, which many share.",
@@ -336,6 +351,10 @@ impl GatewayMetrics {
             in_flight: self.endpoint_in_flight.with_label_values(&[id]),
             weight: self.endpoint_weight.with_label_values(&[id]),
             duration: self.endpoint_duration.with_label_values(&[id]),
+            connections: ConnectionMetrics {
+                network: self.connections.with_label_values(&[id, "network"]),
+                local: self.connections.with_label_values(&[id, "local"]),
+            },
             links: LinkMetrics {
                 requests: self.link_requests.with_label_values(&[id]),
                 writes: self.link_writes.with_label_values(&[id]),
@@ -433,6 +452,20 @@ impl ShadowMetrics {
     pub fn count(&self, outcome: &str) {
         let [model, version] = self.labels.each_ref().map(String::as_str);
         self.copies.with_label_values(&[model, version, outcome]).inc();
+    }
+}
+
+impl ConnectionMetrics {
+    /// One was opened.
+    pub fn count(&self, is_local: bool) {
+        let over = if is_local { &self.local } else { &self.network };
+        over.inc();
+    }
+
+    /// Those over the network, and those within the machine.
+    #[cfg(test)]
+    pub fn counted(&self) -> [u64; 2] {
+        [self.network.get(), self.local.get()]
     }
 }
 

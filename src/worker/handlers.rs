@@ -20,7 +20,7 @@ use crate::model::signature::TensorSpec;
 use crate::telemetry::metrics;
 
 /// `GET /models`: all models and the states of their versions, and for gateways how many links they may have: one for each
-/// thread that serves connections.
+/// thread that serves connections; and where they reach it without a network.
 pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
     let catalogue = worker.registry.catalogue();
     let entries = catalogue
@@ -32,6 +32,10 @@ pub(super) async fn list_models(State(worker): State<Arc<Worker>>) -> Response {
     });
     let links = HeaderValue::from(worker.config.threads);
     response.headers_mut().insert(headers::LINKS, links);
+    if let Some(name) = worker.local.get() {
+        let name = HeaderValue::try_from(name.to_string()).expect("digits make a header value");
+        response.headers_mut().insert(headers::LOCAL, name);
+    }
     response
 }
 

@@ -25,7 +25,7 @@ mod v2;
 pub mod validation;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
@@ -39,8 +39,9 @@ use crate::api::error::ApiError;
 use crate::config::WorkerConfig;
 use crate::engine::{LibraryError, load_library};
 use crate::http::drain::{Drain, Phase};
+use crate::http::local::LocalName;
 use crate::http::observe::AccessLog;
-use crate::http::server;
+use crate::http::server::{self, Doors};
 use crate::http::threads::Threads;
 use crate::http::upload::UploadRoom;
 use crate::model::repository::RepositoryError;
@@ -63,6 +64,8 @@ pub struct Worker {
     registry: Arc<Registry>,
     metrics: WorkerMetrics,
     drain: Drain,
+    /// Under which name gateways on this machine find it.
+    local: OnceLock<LocalName>,
     uploads: UploadRoom,
     readers: Readers,
 }
@@ -78,6 +81,7 @@ impl Worker {
             registry: Arc::new(registry),
             metrics,
             drain,
+            local: OnceLock::new(),
             uploads: UploadRoom::default(),
             readers: Readers::default(),
         }))
@@ -115,7 +119,7 @@ impl Worker {
         let router = router::admin(Arc::clone(&self), access_log);
         let grace = self.config.shutdown.grace;
         server::serve(
-            listener,
+            listener.into(),
             router,
             &self.config.http,
             &Threads::here(),
@@ -152,7 +156,8 @@ impl Worker {
     ) -> usize {
         let router = router::router(Arc::clone(&self), access_log);
         let grace = self.config.shutdown.grace;
-        let serving = server::serve(listener, router, &self.config.http, threads, &self.drain, grace);
+        let doors = self.doors(listener);
+        let serving = server::serve(doors, router, &self.config.http, threads, &self.drain, grace);
         let watching = async {
             self.drain.reached(Phase::Announced).await;
             self.registry.show_unloading();
@@ -164,5 +169,15 @@ impl Worker {
         // Every answer is out; a run that nobody waits for any more may take what is left of the grace period.
         let _ = timeout_at(closing_since + grace, spawn_blocking(move || registry.join())).await;
         cut_off
+    }
+
+    /// What listens on the network, and beside it what listens within the machine.
+    fn doors(&self, network: TcpListener) -> Doors {
+        let beside = network.local_addr().ok().and_then(LocalName::listen);
+        let local = beside.map(|(name, listener)| {
+            let _ = self.local.set(name);
+            listener
+        });
+        Doors { network, local }
     }
 }

@@ -22,6 +22,7 @@ mod gateway_headers;
 mod gateway_health;
 mod gateway_hedging;
 mod gateway_limits;
+mod gateway_local;
 mod gateway_metrics;
 mod gateway_policies;
 mod gateway_process;

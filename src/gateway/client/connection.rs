@@ -2,27 +2,21 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::http::Method;
 use axum::http::uri::{Authority, PathAndQuery};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, Interest};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
 
 use super::SendError;
 use super::head::{BadHead, Head, take_head, take_switch};
 use crate::gateway::proxy_headers::ToWorker;
 use crate::http::headers::REQUEST_TIMEOUT_MS;
-use crate::http::server::is_out_of_descriptors;
+use crate::http::stream::Stream;
 
-/// How long a silent connection waits before the system asks whether the other side is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Bodies up to this size are copied behind their head, so that both go out by one call; and they may share a link.
 const SMALL_BODY: usize = 16 << 10;
 /// Room that is made for what is read at once.
@@ -65,47 +59,19 @@ impl<'a> Outgoing<'a> {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// What came and was not taken yet.
     pub(super) incoming: BytesMut,
     outgoing: Vec<u8>,
 }
 
 impl Connection {
-    /// Opens one to `authority`; each of its addresses gets its share of the time.
-    pub(super) async fn open(authority: &Authority, patience: Duration) -> Result<Self, SendError> {
-        let not_connected = |error: &io::Error| {
-            if is_out_of_descriptors(error) {
-                SendError::OutOfDescriptors
-            } else {
-                SendError::NotConnected(error.to_string())
-            }
-        };
-        let resolved = timeout(patience, addresses(authority)).await;
-        let addresses = resolved
-            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
-            .map_err(|error| not_connected(&error))?;
-        let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        let mut last = io::Error::other("its name has no address");
-        for address in addresses {
-            let connected = timeout(share, TcpStream::connect(address)).await;
-            match connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
-                Ok(stream) => return Self::over(stream).map_err(|error| not_connected(&error)),
-                Err(error) => last = error,
-            }
-        }
-        Err(not_connected(&last))
-    }
-
-    fn over(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
-        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self {
+    pub(super) fn over(stream: Stream) -> Self {
+        Self {
             stream,
             incoming: BytesMut::new(),
             outgoing: Vec::new(),
-        })
+        }
     }
 
     /// Whether the other side has neither closed it nor said anything unasked, as far as is known here.
@@ -194,7 +160,7 @@ impl Connection {
     }
 
     /// The stream, and what was read of it already.
-    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.incoming)
     }
 
@@ -256,15 +222,6 @@ impl From<SendError> for AskError {
     fn from(error: SendError) -> Self {
         Self::Failed(error)
     }
-}
-
-async fn addresses(authority: &Authority) -> io::Result<Vec<SocketAddr>> {
-    let port = authority.port_u16().unwrap_or(80);
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    Ok(lookup_host((host, port)).await?.collect())
 }
 
 /// Appends the head of a request.

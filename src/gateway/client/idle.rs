@@ -43,6 +43,11 @@ impl Idle {
         self.resting.own().push(Resting { connection, since });
     }
 
+    /// Closes all of them.
+    pub(super) fn close_all(&self) {
+        self.resting.each().for_each(|mut place| place.clear());
+    }
+
     /// Closes those that nobody has used for a while. To be called once a second.
     pub fn close_old(&self) {
         let now = self.looks.fetch_add(1, Ordering::Relaxed) + 1;

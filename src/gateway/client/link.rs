@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::connection::{AskError, Connection, Outgoing, write_head};
+use super::connector::Connector;
 use super::head::take_head;
 use super::{Answered, SendError, WorkerBody};
 use crate::http::link::exchange::{Exchange, LinkError, Ticket};
@@ -32,11 +33,11 @@ enum Reply {
 }
 
 impl Link {
-    /// Opens one to `authority` within `patience`. Who asks meanwhile waits for it.
-    pub(super) fn open(authority: &Authority, patience: Duration, metrics: LinkMetrics) -> Arc<Self> {
+    /// Opens one to a worker within `patience`. Who asks meanwhile waits for it.
+    pub(super) fn open(to: &Connector, patience: Duration, metrics: LinkMetrics) -> Arc<Self> {
         let link = Arc::new(Self(Exchange::default()));
-        let (running, authority) = (Arc::clone(&link), authority.clone());
-        tokio::spawn(async move { running.run(&authority, patience, &metrics).await });
+        let (running, to) = (Arc::clone(&link), to.clone());
+        tokio::spawn(async move { running.run(&to, patience, &metrics).await });
         link
     }
 
@@ -76,8 +77,8 @@ impl Link {
         }
     }
 
-    async fn run(&self, authority: &Authority, patience: Duration, metrics: &LinkMetrics) {
-        let begun = timeout(patience, begin(authority, patience)).await;
+    async fn run(&self, to: &Connector, patience: Duration, metrics: &LinkMetrics) {
+        let begun = timeout(patience, begin(to, patience)).await;
         let begun = begun.unwrap_or_else(|_| Err(SendError::NotConnected("no link in time".to_owned())));
         let (stream, incoming) = match begun {
             Ok(Some(connection)) => connection.into_parts(),
@@ -93,7 +94,7 @@ impl Link {
         let error = match ended.await {
             Ok(()) => broken_off("the worker closed the link"),
             Err(error) => {
-                tracing::debug!(%authority, %error, "a link to a worker broke");
+                tracing::debug!(authority = %to.authority(), %error, "a link to a worker broke");
                 broken_off(&error.to_string())
             }
         };
@@ -146,9 +147,9 @@ impl Drop for Asked<'_> {
 }
 
 /// A connection on which the worker has agreed to a link; none where it has not, in whatever way.
-async fn begin(authority: &Authority, patience: Duration) -> Result<Option<Connection>, SendError> {
-    let mut connection = Connection::open(authority, patience).await?;
-    let agrees = connection.switch(authority, PATH, PROTOCOL).await;
+async fn begin(to: &Connector, patience: Duration) -> Result<Option<Connection>, SendError> {
+    let mut connection = to.connect(patience).await?;
+    let agrees = connection.switch(to.authority(), PATH, PROTOCOL).await;
     Ok(agrees.unwrap_or(false).then_some(connection))
 }
 
@@ -298,10 +299,22 @@ mod tests {
             };
             let closing = drain.clone();
             let serving = tokio::spawn(async move {
-                server::serve(listener, service, &limits, &Threads::here(), &closing, PATIENCE).await
+                server::serve(
+                    listener.into(),
+                    service,
+                    &limits,
+                    &Threads::here(),
+                    &closing,
+                    PATIENCE,
+                )
+                .await
             });
             Self {
-                link: Link::open(&authority, PATIENCE, GatewayMetrics::new().of_endpoint("a").links),
+                link: Link::open(
+                    &connector(&authority),
+                    PATIENCE,
+                    GatewayMetrics::new().of_endpoint("a").links,
+                ),
                 authority,
                 inside: worker.0,
                 drain,
@@ -326,6 +339,10 @@ mod tests {
             until("it is there", || came() > before).await;
             asking
         }
+    }
+
+    fn connector(authority: &Authority) -> Connector {
+        Connector::new(authority.clone(), None)
     }
 
     async fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -434,7 +451,11 @@ mod tests {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority: Authority = nobody.local_addr().unwrap().to_string().parse().unwrap();
         drop(nobody);
-        let link = Link::open(&authority, PATIENCE, GatewayMetrics::new().of_endpoint("a").links);
+        let link = Link::open(
+            &connector(&authority),
+            PATIENCE,
+            GatewayMetrics::new().of_endpoint("a").links,
+        );
         let answer = ask(&link, &authority, "/echo", "id").await;
         assert!(matches!(
             answer,
@@ -516,7 +537,11 @@ mod tests {
     async fn ask_one_who_says(what: &[u8]) -> Answer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority: Authority = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let link = Link::open(&authority, PATIENCE, GatewayMetrics::new().of_endpoint("a").links);
+        let link = Link::open(
+            &connector(&authority),
+            PATIENCE,
+            GatewayMetrics::new().of_endpoint("a").links,
+        );
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut room = [0; 1024];

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::http::uri::Authority;
-
+use super::connector::Connector;
 use super::link::Link;
 use crate::gateway::per_thread::PerThread;
 use crate::telemetry::gateway_metrics::LinkMetrics;
@@ -44,7 +43,7 @@ impl Links {
     /// One of this thread's, of a gateway with so many of them; opened now, where there are fewer than the worker wants.
     pub(super) fn take(
         &self,
-        authority: &Authority,
+        to: &Connector,
         patience: Duration,
         threads: NonZero<usize>,
     ) -> Option<Arc<Link>> {
@@ -55,7 +54,7 @@ impl Links {
         let mut own = self.own.own();
         own.links.retain(|link| link.is_open());
         if own.links.len() < wanted {
-            let link = Link::open(authority, patience, self.metrics.clone());
+            let link = Link::open(to, patience, self.metrics.clone());
             own.links.push(Arc::clone(&link));
             return Some(link);
         }

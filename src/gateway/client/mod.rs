@@ -8,6 +8,7 @@
 mod body;
 mod chunks;
 mod connection;
+mod connector;
 mod head;
 mod idle;
 mod link;
@@ -21,13 +22,15 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
 
 pub use self::body::WorkerBody;
+use self::connection::AskError;
 pub use self::connection::Outgoing;
-use self::connection::{AskError, Connection};
+use self::connector::Connector;
 pub use self::idle::Idle;
 use self::link::Link;
 pub use self::links::Links;
 use crate::api::load_report::LoadReport;
-use crate::telemetry::gateway_metrics::LinkMetrics;
+use crate::http::local::LocalName;
+use crate::telemetry::gateway_metrics::EndpointMetrics;
 
 /// Sends requests to workers.
 #[derive(Clone, Copy, Debug)]
@@ -67,36 +70,49 @@ pub struct Answered {
 /// Where a worker is, and the connections to it that are free.
 #[derive(Debug)]
 pub struct Address {
-    /// Host and port.
-    pub authority: Authority,
+    connector: Connector,
     idle: Arc<Idle>,
     links: Option<Links>,
 }
 
 impl Address {
-    /// Nobody is connected yet.
+    /// Host and port of a worker. Nobody is connected yet.
     #[must_use]
     pub fn new(authority: Authority) -> Self {
         Self {
-            authority,
+            connector: Connector::new(authority, None),
             idle: Arc::default(),
             links: None,
         }
     }
 
-    /// The same for who sends enough to share links; they are counted there.
+    /// That of an endpoint, to which requests may share links; what happens is counted.
     #[must_use]
-    pub fn with_links(self, metrics: LinkMetrics) -> Self {
+    pub fn of_endpoint(authority: Authority, metrics: &EndpointMetrics) -> Self {
         Self {
-            links: Some(Links::new(metrics)),
-            ..self
+            connector: Connector::new(authority, Some(metrics.connections.clone())),
+            idle: Arc::default(),
+            links: Some(Links::new(metrics.links.clone())),
         }
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        self.connector.authority()
     }
 
     /// Takes in how many links the worker wants.
     pub fn want_links(&self, count: usize) {
         if let Some(links) = &self.links {
             links.want(count);
+        }
+    }
+
+    /// Takes in under which name the worker listens within its machine. Free connections that were made otherwise are closed.
+    pub fn set_local(&self, name: Option<LocalName>) {
+        if self.connector.set_local(name) {
+            self.idle.close_all();
         }
     }
 
@@ -128,7 +144,7 @@ impl WorkerClient {
     /// Sends `request` and waits for the head of its answer.
     pub async fn send(&self, to: &Address, request: &Outgoing<'_>) -> Result<Answered, SendError> {
         if let Some(link) = self.link_for(to, request) {
-            match link.ask(&to.authority, request).await {
+            match link.ask(to.authority(), request).await {
                 Ok(answered) => return Ok(answered),
                 Err(AskError::Failed(error)) => return Err(error),
                 Err(AskError::NothingSent) => {}
@@ -139,7 +155,7 @@ impl WorkerClient {
 
     fn link_for(&self, to: &Address, request: &Outgoing<'_>) -> Option<Arc<Link>> {
         let links = to.links.as_ref().filter(|_| request.is_small())?;
-        links.take(&to.authority, self.connect_timeout, self.threads?)
+        links.take(&to.connector, self.connect_timeout, self.threads?)
     }
 
     /// Sends `request` on a connection that carries no other meanwhile.
@@ -149,9 +165,9 @@ impl WorkerClient {
             let was_resting = resting.is_some();
             let mut connection = match resting {
                 Some(connection) => connection,
-                None => Connection::open(&to.authority, self.connect_timeout).await?,
+                None => to.connector.connect(self.connect_timeout).await?,
             };
-            match connection.ask(&to.authority, request).await {
+            match connection.ask(to.authority(), request).await {
                 Ok(head) => break (connection, head),
                 // The worker has closed it meanwhile.
                 Err(AskError::NothingSent) if was_resting => {}

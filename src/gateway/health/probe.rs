@@ -15,10 +15,12 @@ use tokio::time::{sleep, timeout};
 
 use super::judge::Observation;
 use crate::api::models::{ModelList, VersionState};
+use crate::config::GatewayConfig;
 use crate::gateway::Gateway;
 use crate::gateway::client::{Outgoing, WorkerClient};
 use crate::gateway::endpoint::Endpoint;
 use crate::http::headers;
+use crate::http::local::LocalName;
 use crate::model::name::{is_label, is_model_name, parse_version};
 
 /// The longest answer to a probe that is read: a worker with some thousand models.
@@ -48,8 +50,10 @@ pub fn spawn(gateway: Weak<Gateway>, endpoint: Arc<Endpoint>) -> JoinHandle<()> 
     tokio::spawn(async move {
         loop {
             let Some(running) = gateway.upgrade() else { return };
-            let config = running.settings().health.clone();
-            let probed = probe(&running.client, &endpoint, config.timeout).await;
+            let settings = running.settings();
+            let config = settings.health.clone();
+            let probed = probe(&running.client, &endpoint, &settings).await;
+            drop(settings);
             let interval = interval_after(&probed, config.interval);
             take_in(&running, &endpoint, probed);
             drop(running);
@@ -95,8 +99,9 @@ fn take_in(gateway: &Gateway, endpoint: &Arc<Endpoint>, probed: Probed) {
     }
 }
 
-async fn probe(client: &WorkerClient, endpoint: &Endpoint, patience: Duration) -> Probed {
-    match timeout(patience, ask(client, endpoint)).await {
+async fn probe(client: &WorkerClient, endpoint: &Endpoint, settings: &GatewayConfig) -> Probed {
+    let patience = settings.health.timeout;
+    match timeout(patience, ask(client, endpoint, settings.local_sockets)).await {
         Ok(probed) => probed,
         Err(_) => Probed::Failed(format!(
             "no answer to a probe within {}",
@@ -105,7 +110,7 @@ async fn probe(client: &WorkerClient, endpoint: &Endpoint, patience: Duration) -
     }
 }
 
-async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
+async fn ask(client: &WorkerClient, endpoint: &Endpoint, may_be_local: bool) -> Probed {
     use crate::gateway::client::SendError;
     let path = PathAndQuery::from_static("/models");
     let response = match client.send(&endpoint.address, &Outgoing::get(&path)).await {
@@ -117,11 +122,14 @@ async fn ask(client: &WorkerClient, endpoint: &Endpoint) -> Probed {
     if response.status != StatusCode::OK {
         return Probed::Failed(format!("a probe was answered with status {}", response.status));
     }
+    let body = match Limited::new(response.body, MAX_ANSWER).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Probed::Failed(format!("the answer to a probe broke off: {error}")),
+    };
+    let local = local(&response.headers).filter(|_| may_be_local);
+    endpoint.address.set_local(local);
     endpoint.address.want_links(links(&response.headers));
-    match Limited::new(response.body, MAX_ANSWER).collect().await {
-        Ok(body) => understand(&body.to_bytes()),
-        Err(error) => Probed::Failed(format!("the answer to a probe broke off: {error}")),
-    }
+    understand(&body)
 }
 
 /// How many links a worker wants from one gateway; who says nothing of them knows none.
@@ -130,6 +138,11 @@ fn links(headers: &HeaderMap) -> usize {
     count
         .and_then(|count| count.parse().ok())
         .map_or(0, |count: usize| count.min(MAX_LINKS))
+}
+
+/// Under which name a worker listens within its machine, if it does.
+fn local(headers: &HeaderMap) -> Option<LocalName> {
+    LocalName::parse(headers.get(headers::LOCAL)?.to_str().ok()?)
 }
 
 /// What an answer to a probe means. Names that no model can have are left out: they would become routes and labels.

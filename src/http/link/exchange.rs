@@ -13,10 +13,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::MAX_REQUEST;
 use super::frame::{self, BadFrame, Frame, HEAD, Kind};
+use crate::http::stream::Stream;
 
 /// Room that is made for what is read at once.
 const READ: usize = 32 << 10;
@@ -222,7 +222,7 @@ impl<T> Exchange<T> {
     /// side closes it, or it is retired and idle.
     pub async fn run(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         incoming: BytesMut,
         limit: usize,
         mut on_frame: impl FnMut(Frame) -> Result<(), LinkError>,
@@ -269,7 +269,7 @@ impl<T> State<T> {
 /// Moves the bytes of one link.
 struct Mover<'a, T, W> {
     exchange: &'a Exchange<T>,
-    stream: TcpStream,
+    stream: Stream,
     incoming: BytesMut,
     limit: usize,
     /// What is being written.

@@ -8,7 +8,6 @@ use axum::response::Response;
 use bytes::BytesMut;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
@@ -19,6 +18,7 @@ use super::{MAX_ANSWER, MAX_OPEN, MAX_REQUEST};
 use crate::http::drain::{Drain, Phase};
 use crate::http::origin::Client;
 use crate::http::service::{Predictions, Service};
+use crate::http::stream::Stream;
 
 /// How often a server that closes looks whether all is answered.
 const CLOSING_LOOK: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ type Answers = Exchange<AbortHandle>;
 /// nothing has come for as long as `patience` while nothing was to be answered, the other side is told; what it has sent before it
 /// knew is answered.
 pub(in crate::http) async fn serve<P: Predictions>(
-    (stream, incoming): (TcpStream, BytesMut),
+    (stream, incoming): (Stream, BytesMut),
     service: &Arc<Service<P>>,
     client: &Client,
     drain: &Drain,

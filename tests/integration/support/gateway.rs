@@ -121,7 +121,9 @@ async fn start<P: Predictions>(
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("a listener has an address");
-    tokio::spawn(async move { serve(listener, service, &limits, &Threads::here(), &drain, grace).await });
+    tokio::spawn(
+        async move { serve(listener.into(), service, &limits, &Threads::here(), &drain, grace).await },
+    );
     address
 }
 
