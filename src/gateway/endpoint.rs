@@ -111,8 +111,8 @@ pub struct InFlight {
     picked: Picked,
     clock: Clock,
     begun: Instant,
-    /// When its answer was there, or it was clear that there is none.
-    ended: Option<Instant>,
+    /// When its answer was there, or it was clear that there is none, and how long that took.
+    ended: Option<(Moment, Duration)>,
     decay: Duration,
     /// Requests for the model that were there when it came, itself included.
     met: u32,
@@ -150,7 +150,7 @@ impl InFlight {
 
     /// Its answer is there, or none will be: what is told of it from here on happened now.
     pub fn end(&mut self, now: Instant) {
-        self.ended = Some(now);
+        self.ended = Some(self.at(now));
     }
 
     /// It ended only as far as its answer has begun; the rest of that passes.
@@ -161,17 +161,21 @@ impl InFlight {
     /// When it ended; now, where it has not.
     #[must_use]
     pub fn time(&self) -> Moment {
-        self.clock.at(self.instant())
+        self.seen().0
     }
 
     /// How long it has been there, or was.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.instant().saturating_duration_since(self.begun)
+        self.seen().1
     }
 
-    fn instant(&self) -> Instant {
-        self.ended.unwrap_or_else(Instant::now)
+    fn seen(&self) -> (Moment, Duration) {
+        self.ended.unwrap_or_else(|| self.at(Instant::now()))
+    }
+
+    fn at(&self, now: Instant) -> (Moment, Duration) {
+        (self.clock.at(now), now.saturating_duration_since(self.begun))
     }
 
     /// Takes in what the worker said of itself.

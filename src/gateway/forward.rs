@@ -82,7 +82,7 @@ impl Forwarded {
             told.insert(headers::WORKER, worker);
         }
         if outcome.attempts > 0 {
-            told.insert(headers::ATTEMPTS, HeaderValue::from(outcome.attempts));
+            told.insert(headers::ATTEMPTS, number(outcome.attempts));
         }
         if !decisions.is_empty() {
             let decisions = HeaderValue::try_from(decisions.join("; then "));
@@ -94,11 +94,19 @@ impl Forwarded {
     }
 }
 
+fn number(attempts: u32) -> HeaderValue {
+    match attempts {
+        1 => HeaderValue::from_static("1"),
+        _ => HeaderValue::from(attempts),
+    }
+}
+
 /// Sends `call` to one worker after the other until one answers, within attempts, budget and deadline.
 pub async fn forward(gateway: &Gateway, call: &Call) -> Forwarded {
     let now = Instant::now();
-    gateway.budget.deposit(gateway.clock.at(now));
-    gateway.hedging_budget.deposit(gateway.clock.at(now));
+    let moment = gateway.clock.at(now);
+    gateway.budget.deposit(moment);
+    gateway.hedging_budget.deposit(moment);
     let mut outcome = Outcome::default();
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut retries = Retries::default();

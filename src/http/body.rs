@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::compression::{Coding, decompressed};
 use super::deadline::Deadline;
@@ -45,14 +45,15 @@ pub async fn read_as_sent(
     limit: usize,
     deadline: Deadline,
 ) -> Result<Bytes, ApiError> {
-    if declared_length(headers).is_some_and(|length| length > limit as u64) {
+    let declared = declared_length(headers);
+    if declared.is_some_and(|length| length > limit as u64) {
         linger(body);
         return Err(too_large(limit));
     }
     let mut whole = Chunks::default();
     loop {
-        let next = timeout_at(deadline.0, body.frame()).await;
-        let frame = match next.map_err(|_| Deadline::exceeded("its body was read"))? {
+        let next = deadline.bound(body.frame()).await;
+        let frame = match next.ok_or_else(|| Deadline::exceeded("its body was read"))? {
             None => return Ok(whole.into_bytes()),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -65,7 +66,7 @@ pub async fn read_as_sent(
             linger(body);
             return Err(too_large(limit));
         }
-        whole.push(data, declared_length(headers));
+        whole.push(data, declared);
     }
 }
 
@@ -90,7 +91,7 @@ pub async fn read_small_json<T: DeserializeOwned>(request: Request) -> Result<T,
 pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Coding::of_request(headers)?;
     match declared_type(headers) {
-        Some(essence) if !is_json(essence) => Err(wrong_type("application/json", essence)),
+        Some(essence) if !is_json(essence) => Err(wrong_type(JSON, essence)),
         _ => Ok(()),
     }
 }
@@ -107,17 +108,24 @@ pub fn require_json_or_bytes(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+/// The media type of JSON.
+const JSON: &str = "application/json";
 /// The media type of bytes.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
 /// The media type that a request declares, without its parameters.
 fn declared_type(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("?");
+    let declared = headers.get(header::CONTENT_TYPE)?;
+    // As nearly everybody writes it.
+    if declared == JSON {
+        return Some(JSON);
+    }
+    let text = declared.to_str().unwrap_or("?");
     Some(text.split(';').next().unwrap_or_default().trim())
 }
 
 fn is_json(essence: &str) -> bool {
-    essence.eq_ignore_ascii_case("application/json")
+    essence.eq_ignore_ascii_case(JSON)
         || essence
             .rsplit_once('+')
             .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))

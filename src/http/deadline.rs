@@ -1,9 +1,12 @@
 //! How long a request may take: the server's limit, or less where the client says so.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::api::error::{ApiError, ErrorCode};
 use crate::http::headers;
@@ -30,6 +33,16 @@ impl Deadline {
             )));
         };
         Ok(Self(now + limit.min(Duration::from_millis(milliseconds))))
+    }
+
+    /// What comes of `future`; none where that is missing at this time. What is there at once needs no timer.
+    pub async fn bound<F: Future>(self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+        match at_once {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => timeout_at(self.0, future).await.ok(),
+        }
     }
 
     /// What is left of it.
@@ -62,6 +75,19 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_there_at_once_or_in_time_is_had_and_nothing_else() {
+        let deadline = Deadline(Instant::now() + LIMIT);
+        assert_eq!(deadline.bound(std::future::ready(1)).await, Some(1));
+        let slow = async {
+            tokio::time::sleep(LIMIT / 2).await;
+            2
+        };
+        assert_eq!(deadline.bound(slow).await, Some(2));
+        assert_eq!(deadline.bound(std::future::pending::<u8>()).await, None);
+        assert_eq!(Instant::now(), deadline.0);
+    }
 
     fn of_header(value: &str) -> Result<Duration, ApiError> {
         let now = Instant::now();

@@ -1,9 +1,14 @@
 //! Every metric of a gateway.
 
+use std::sync::OnceLock;
+
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use super::metric::{CounterFamily, GaugeFamily, HistogramFamily, Metric, NumberFamily};
 use super::metrics::Declare;
+
+/// What came of a try that was answered as it should be.
+const OK: &str = "ok";
 
 /// Every metric of a gateway.
 #[derive(Clone, Debug)]
@@ -102,6 +107,8 @@ pub struct EndpointMetrics {
     /// Of the links to it.
     pub links: LinkMetrics,
     outcomes: CounterFamily,
+    /// Of the one that nearly every request has.
+    ok: OnceLock<Metric<IntCounter>>,
     ejections: CounterFamily,
     ejected: GaugeFamily,
     id: String,
@@ -360,6 +367,7 @@ impl GatewayMetrics {
                 writes: self.link_writes.with_label_values(&[id]),
             },
             outcomes: self.endpoint_outcomes.clone(),
+            ok: OnceLock::new(),
             ejections: self.ejections.clone(),
             ejected: self.ejected.clone(),
             id: id.to_owned(),
@@ -482,9 +490,11 @@ impl LinkMetrics {
 impl EndpointMetrics {
     /// Counts what came of a request.
     pub fn count(&self, outcome: &str) {
-        self.outcomes
-            .with_label_values(&[self.id.as_str(), outcome])
-            .inc();
+        let counter = || self.outcomes.with_label_values(&[self.id.as_str(), outcome]);
+        match outcome {
+            OK => self.ok.get_or_init(counter).inc(),
+            _ => counter().inc(),
+        }
     }
 
     /// Counts an ejection for a model.
