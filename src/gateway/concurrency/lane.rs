@@ -1,15 +1,14 @@
 //! The requests for one model and version: whose turn it is, and who waits.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-use super::line::Line;
+use super::line::{Line, Turn};
 use crate::gateway::hedging::Percentile;
 
 /// After so long, who is first in line looks again though nobody has left: an endpoint may have come, or a limit grown.
@@ -33,8 +32,8 @@ pub struct Lane {
 #[derive(Debug, Default)]
 pub struct Room {
     lanes: AtomicU64,
-    /// Where anybody stands, by lanes.
-    lines: Mutex<HashMap<u64, Line<Waker>>>,
+    /// Where anybody stands, with the numbers of the lanes: those of a few versions at most.
+    lines: Mutex<Vec<(u64, Line<Waker>)>>,
     /// Those who stand in any of them: where there is nobody, giving a place back takes no lock.
     waiting: AtomicUsize,
 }
@@ -94,15 +93,21 @@ impl Room {
             return;
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.values_mut().filter_map(Line::call).for_each(Waker::wake);
+        let called = lines.iter_mut().filter_map(|(_, line)| line.call());
+        called.for_each(Waker::wake);
     }
 
     fn with<T>(&self, lane: u64, change: impl FnOnce(&mut Line<Waker>) -> T) -> T {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.entry(lane).or_default();
+        let known = lines.iter().position(|(number, _)| *number == lane);
+        let index = known.unwrap_or_else(|| {
+            lines.push((lane, Line::default()));
+            lines.len() - 1
+        });
+        let line = &mut lines[index].1;
         let result = change(line);
         if line.is_empty() {
-            lines.remove(&lane);
+            lines.swap_remove(index);
         }
         result
     }
@@ -129,19 +134,21 @@ impl<'a> Standing<'a> {
 
     /// Waits until it is its turn to look.
     async fn called(&self) {
-        let called = poll_fn(|context| {
-            if self.in_line(|line| line.is_called(self.number, || context.waker().clone())) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+        let mut watch = None;
+        poll_fn(|context| {
+            match self.in_line(|line| line.turn(self.number, || context.waker().clone())) {
+                Turn::Called => return Poll::Ready(()),
+                Turn::Later => return Poll::Pending,
+                Turn::First => {}
             }
-        });
-        if !self.in_line(|line| line.is_first(self.number)) {
-            return called.await;
-        }
-        if timeout(LOOK_AGAIN, called).await.is_err() {
-            self.in_line(|line| line.look_again(self.number));
-        }
+            let watch = watch.get_or_insert_with(|| Box::pin(sleep(LOOK_AGAIN)));
+            let is_time = watch.as_mut().poll(context);
+            if is_time.is_ready() {
+                self.in_line(|line| line.look_again(self.number));
+            }
+            is_time
+        })
+        .await;
     }
 
     fn stay(&self) {

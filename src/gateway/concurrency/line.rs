@@ -19,6 +19,17 @@ pub(super) struct Line<W> {
     unheard: usize,
 }
 
+/// What is with one who stands in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It is called.
+    Called,
+    /// It waits, and nobody who waits came before it.
+    First,
+    /// It waits behind others.
+    Later,
+}
+
 impl<W> Default for Line<W> {
     fn default() -> Self {
         Self {
@@ -48,20 +59,23 @@ impl<W> Line<W> {
         self.waiting.is_empty() && self.looking == 0
     }
 
-    /// Whether this one is called; else `kept` is what it is woken by.
-    pub(super) fn is_called(&mut self, number: u64, kept: impl FnOnce() -> W) -> bool {
+    /// Whose turn it is; where it is not this one's, `kept` is what it is woken by.
+    pub(super) fn turn(&mut self, number: u64, kept: impl FnOnce() -> W) -> Turn {
         let Some(waiting) = self.waiting.get_mut(&number) else {
-            return true;
+            return Turn::Called;
         };
         *waiting = Some(kept());
-        false
+        if self.is_first(number) {
+            Turn::First
+        } else {
+            Turn::Later
+        }
     }
 
     /// Whether nobody who waits came before this one.
-    pub(super) fn is_first(&self, number: u64) -> bool {
-        self.waiting
-            .first_key_value()
-            .is_some_and(|(&first, _)| first == number)
+    fn is_first(&self, number: u64) -> bool {
+        let first = self.waiting.first_key_value();
+        first.is_some_and(|(&first, _)| first == number)
     }
 
     /// Calls the first who waits.
@@ -148,7 +162,7 @@ mod tests {
     impl Counter {
         fn called(&mut self) -> Vec<u64> {
             let line = &mut self.line;
-            let called = |number: &&u64| line.is_called(**number, || **number);
+            let called = |number: &&u64| line.turn(**number, || **number) == Turn::Called;
             self.standing.iter().filter(called).copied().collect()
         }
 
@@ -222,7 +236,7 @@ mod tests {
             events.into_iter().for_each(|event| counter.apply(event));
             counter.settle();
             if let Some(&first) = counter.standing.first() {
-                prop_assert!(counter.line.is_first(first), "somebody watches");
+                prop_assert_eq!(counter.line.turn(first, || first), Turn::First, "somebody watches");
                 counter.line.look_again(first);
                 counter.settle();
             }
