@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -41,12 +41,15 @@ pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked, now
     let decay = gateway.setting(|settings| settings.balancing.decay);
     let endpoint = Arc::clone(&picked.endpoint);
     let mut guard = InFlight::begin(picked, gateway.clock, decay, now);
-    let answering = async {
-        let to = &guard.endpoint().address;
-        let response = gateway.client.send(to, &call.outgoing(now)).await?;
-        Answer::take_in(response).await
+    let answered = {
+        // Pinned here: by value it would be kept twice, as what was handed over and as what is polled.
+        let answering = pin!(async {
+            let to = &guard.endpoint().address;
+            let response = gateway.client.send(to, &call.outgoing(now)).await?;
+            Answer::take_in(response).await
+        });
+        in_time(answering, call.deadline).await
     };
-    let answered = in_time(answering, call.deadline).await;
     guard.end(Instant::now());
     let took = guard.elapsed();
     let (verdict, answer) = match answered {
@@ -95,8 +98,7 @@ pub(super) async fn try_once(gateway: &Gateway, call: &Call, picked: Picked, now
 }
 
 /// What comes of `answering`; none where the time is up when it is looked at again.
-async fn in_time<T>(answering: impl Future<Output = T>, deadline: Deadline) -> Option<T> {
-    let mut answering = pin!(answering);
+async fn in_time<T>(mut answering: Pin<&mut impl Future<Output = T>>, deadline: Deadline) -> Option<T> {
     let mut is_again = false;
     poll_fn(|context| match answering.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
