@@ -12,6 +12,7 @@ use super::client::SendError;
 use super::health::judge::Observation;
 use super::retry::Reason;
 use crate::api::error::ErrorCode;
+use crate::telemetry::gateway_metrics::OK;
 
 /// What came of one try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Verdict {
     #[must_use]
     pub(super) fn of_answer(status: StatusCode, code: Option<ErrorCode>) -> Self {
         match code {
-            None if status.is_success() => Self::answer("ok", Latency::Measured),
+            None if status.is_success() => Self::answer(OK, Latency::Measured),
             // The worker's HTTP library refused the request before any handler saw it (too many headers, say). That is
             // the request's fault: whoever sends such a one must not be able to take workers out.
             None if status.is_client_error() => {

@@ -109,7 +109,7 @@ pub fn require_json_or_bytes(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// The media type of JSON.
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// The media type of bytes.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::body::JSON;
 use super::request_id::RequestId;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::error_shape::ErrorShape;
@@ -45,7 +46,7 @@ pub(super) fn render_error(response: &mut Response, error: &ApiError, shape: Err
 }
 
 /// The content type of every answer but the metrics.
-pub const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub const APPLICATION_JSON: HeaderValue = HeaderValue::from_static(JSON);
 
 /// `value` as a JSON answer with status 200.
 pub fn json<T: Serialize>(value: &T) -> Response {

@@ -98,11 +98,11 @@ pub async fn serve<P: Predictions>(
             service: Arc::clone(&service),
             header_timeout,
             drain: drain.clone(),
+            cut_off: cut_off.clone(),
         };
-        let cut_off = cut_off.clone();
         connections.spawn_on(
             async move {
-                connection.serve(stream, &cut_off).await;
+                connection.serve(stream).await;
                 drop((place, assigned));
             },
             &runtime,
@@ -159,21 +159,19 @@ struct Connection<P> {
     service: Arc<Service<P>>,
     header_timeout: Duration,
     drain: Drain,
+    /// Ends it as it is.
+    cut_off: CancellationToken,
 }
 
 impl<P: Predictions> Connection<P> {
     /// Serves it until it ends, or is cut off.
-    async fn serve(self, stream: Unattached, cut_off: &CancellationToken) {
-        if let Err(error) = self.serve_requests(stream, cut_off).await {
+    async fn serve(self, stream: Unattached) {
+        if let Err(error) = self.serve_requests(stream).await {
             tracing::debug!(client = %self.client.address, %error, "a connection ended early");
         }
     }
 
-    async fn serve_requests(
-        &self,
-        stream: Unattached,
-        cut_off: &CancellationToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn serve_requests(&self, stream: Unattached) -> Result<(), Box<dyn Error + Send + Sync>> {
         let activity = Arc::<Activity>::default();
         let stream = Noted {
             // Known from here on to the runtime of this thread.
@@ -191,7 +189,7 @@ impl<P: Predictions> Connection<P> {
         let closing = async {
             tokio::select! {
                 () = self.drain.reached(Phase::Closing) => Interruption::Closing,
-                () = given_up(&activity, self.header_timeout, cut_off) => Interruption::GivenUp,
+                () = self.given_up(&activity) => Interruption::GivenUp,
             }
         };
         tokio::select! {
@@ -200,7 +198,7 @@ impl<P: Predictions> Connection<P> {
                 ended?;
                 let upgrade = becomes_link.lock().unwrap_or_else(PoisonError::into_inner).take();
                 return match upgrade {
-                    Some(upgrade) => self.serve_link(upgrade.await?, cut_off).await,
+                    Some(upgrade) => self.serve_link(upgrade.await?).await,
                     None => Ok(()),
                 };
             }
@@ -212,16 +210,12 @@ impl<P: Predictions> Connection<P> {
         tokio::select! {
             biased;
             ended = connection.as_mut() => Ok(ended?),
-            () = given_up(&activity, self.header_timeout, cut_off) => Ok(()),
+            () = self.given_up(&activity) => Ok(()),
             () = unused(&activity) => Ok(()),
         }
     }
 
-    async fn serve_link(
-        &self,
-        upgraded: Upgraded,
-        cut_off: &CancellationToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn serve_link(&self, upgraded: Upgraded) -> Result<(), Box<dyn Error + Send + Sync>> {
         let parts = upgraded
             .downcast::<Noted<TokioIo<Stream>>>()
             .map_err(|_| "the connection is none of this server's")?;
@@ -236,7 +230,15 @@ impl<P: Predictions> Connection<P> {
         tokio::select! {
             biased;
             ended = serving => Ok(ended?),
-            () = Seldom::new(cut_off.cancelled()) => Ok(()),
+            () = Seldom::new(self.cut_off.cancelled()) => Ok(()),
+        }
+    }
+
+    /// Resolves once it is to be ended as it is.
+    async fn given_up(&self, activity: &Activity) {
+        tokio::select! {
+            () = self.cut_off.cancelled() => {}
+            () = activity.silence(self.header_timeout) => {}
         }
     }
 }
@@ -247,14 +249,6 @@ enum Interruption {
     Closing,
     /// Nobody asks for anything, or the time to end it in good order is over.
     GivenUp,
-}
-
-/// Resolves once a connection is to be ended as it is.
-async fn given_up(activity: &Activity, header_timeout: Duration, cut_off: &CancellationToken) {
-    tokio::select! {
-        () = cut_off.cancelled() => {}
-        () = activity.silence(header_timeout) => {}
-    }
 }
 
 /// Resolves for a connection that no request ever came on; hyper would wait for its first one.

@@ -8,7 +8,7 @@ use super::metric::{CounterFamily, GaugeFamily, HistogramFamily, Metric, NumberF
 use super::metrics::Declare;
 
 /// What came of a try that was answered as it should be.
-const OK: &str = "ok";
+pub const OK: &str = "ok";
 
 /// Every metric of a gateway.
 #[derive(Clone, Debug)]

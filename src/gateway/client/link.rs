@@ -310,11 +310,7 @@ mod tests {
                 .await
             });
             Self {
-                link: Link::open(
-                    &connector(&authority),
-                    PATIENCE,
-                    GatewayMetrics::new().of_endpoint("a").links,
-                ),
+                link: link_to(&authority),
                 authority,
                 inside: worker.0,
                 drain,
@@ -341,8 +337,9 @@ mod tests {
         }
     }
 
-    fn connector(authority: &Authority) -> Connector {
-        Connector::new(authority.clone(), None)
+    fn link_to(authority: &Authority) -> Arc<Link> {
+        let metrics = GatewayMetrics::new().of_endpoint("a").links;
+        Link::open(&Connector::new(authority.clone(), None), PATIENCE, metrics)
     }
 
     async fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -451,11 +448,7 @@ mod tests {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority: Authority = nobody.local_addr().unwrap().to_string().parse().unwrap();
         drop(nobody);
-        let link = Link::open(
-            &connector(&authority),
-            PATIENCE,
-            GatewayMetrics::new().of_endpoint("a").links,
-        );
+        let link = link_to(&authority);
         let answer = ask(&link, &authority, "/echo", "id").await;
         assert!(matches!(
             answer,
@@ -537,11 +530,7 @@ mod tests {
     async fn ask_one_who_says(what: &[u8]) -> Answer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority: Authority = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let link = Link::open(
-            &connector(&authority),
-            PATIENCE,
-            GatewayMetrics::new().of_endpoint("a").links,
-        );
+        let link = link_to(&authority);
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut room = [0; 1024];

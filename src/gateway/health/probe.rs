@@ -51,13 +51,11 @@ pub fn spawn(gateway: Weak<Gateway>, endpoint: Arc<Endpoint>) -> JoinHandle<()> 
         loop {
             let Some(running) = gateway.upgrade() else { return };
             let settings = running.settings();
-            let config = settings.health.clone();
             let probed = probe(&running.client, &endpoint, &settings).await;
-            drop(settings);
-            let interval = interval_after(&probed, config.interval);
+            let interval = interval_after(&probed, settings.health.interval);
             take_in(&running, &endpoint, probed);
             drop(running);
-            let rest = interval.mul_f64(1.0 + config.jitter * rand::rng().random_range(-1.0..=1.0));
+            let rest = interval.mul_f64(1.0 + settings.health.jitter * rand::rng().random_range(-1.0..=1.0));
             tokio::select! {
                 () = sleep(rest) => {}
                 () = endpoint.probe_now.notified() => sleep(rest.min(IMPATIENT)).await,
