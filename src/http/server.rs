@@ -278,7 +278,7 @@ async fn call<P: Predictions>(
     let (head, body) = request.into_parts();
     let (unread, body) = Unread::watch(body);
     let request = Request::from_parts(head, body);
-    let mut response = service.answer(request, connection.client.clone()).await;
+    let mut response = service.answer(request, connection.client.clone(), || true).await;
     unread.announce(response.headers_mut());
     Ok(response)
 }

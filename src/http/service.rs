@@ -31,6 +31,9 @@ pub trait Predictions: Clone + Send + Sync + 'static {
         request: Request,
         origin: Origin,
     ) -> impl Future<Output = Reported> + Send;
+
+    /// Tells in the answer to a prediction what this process says of itself, where it says anything.
+    fn tell_load(&self, _: &mut Reported) {}
 }
 
 /// There are none: operators do not predict.
@@ -90,12 +93,23 @@ impl<P: Predictions> Service<P> {
         self.takes_links
     }
 
-    /// The answer to a request of this client.
-    pub(super) async fn answer(&self, request: Request, client: Client) -> Response {
+    /// The answer to a request of this client; that to a prediction tells the load where it `is_to_tell` it, when it is there.
+    pub(super) async fn answer(
+        &self,
+        request: Request,
+        client: Client,
+        is_to_tell: impl FnOnce() -> bool,
+    ) -> Response {
         let (observed, id) = Observed::begin(self.access_log, &request);
         let origin = Origin { client, id };
         let reported = match self.predictions.asked(&request) {
-            Some(asked) => self.predictions.predict(asked, request, origin).await,
+            Some(asked) => {
+                let mut reported = self.predictions.predict(asked, request, origin).await;
+                if is_to_tell() {
+                    self.predictions.tell_load(&mut reported);
+                }
+                reported
+            }
             None => Reported::of(self.route(request, origin).await),
         };
         observed.end(reported)

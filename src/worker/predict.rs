@@ -102,7 +102,7 @@ impl Finder<'_> {
     }
 }
 
-/// Answers a prediction in the dialect `D` and counts it.
+/// Answers a prediction in the dialect `D` and counts it. The answer does not tell the load yet.
 pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request: Request) -> Reported {
     let begun = Instant::now();
     let in_flight = InFlight::enter(&worker.metrics.in_flight);
@@ -131,15 +131,15 @@ pub(super) async fn predict<D: Dialect>(worker: &Worker, target: Target, request
     let duration = worker.metrics.request_duration.with_label_values(&[model]);
     duration.observe((ended - begun).as_secs_f64());
 
-    let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
-    // What it tells is what the next one will find.
+    // What is told from here on is what the next one will find.
     drop(in_flight);
-    worker.tell_load(model, &mut response);
-    let outcome = Outcome {
-        model: trace.model,
-        ..Outcome::default()
-    };
-    Reported { response, outcome }
+    Reported {
+        response: outcome.unwrap_or_else(IntoResponse::into_response),
+        outcome: Outcome {
+            model: trace.model,
+            ..Outcome::default()
+        },
+    }
 }
 
 async fn answer_to<D: Dialect>(

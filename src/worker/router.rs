@@ -83,10 +83,14 @@ impl Predictions for Past {
     async fn predict(&self, target: Target, request: Request, _: Origin) -> Reported {
         predict::<Native>(&self.0, target, request).await
     }
+
+    fn tell_load(&self, reported: &mut Reported) {
+        self.0.tell_load_of(reported);
+    }
 }
 
-async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Reported {
-    predict::<Native>(&worker, Target::default(), request).await
+async fn predict_named_in_body(State(worker): State<Arc<Worker>>, request: Request) -> Response {
+    predict_and_tell::<Native>(&worker, Target::default(), request).await
 }
 
 /// Answers a prediction whose path names the model, and perhaps the version.
@@ -96,12 +100,15 @@ pub(super) async fn predict_by_path<D: Dialect>(
     request: Request,
 ) -> Response {
     match path {
-        Ok(Path(target)) => {
-            let reported = predict::<D>(&worker, target, request).await;
-            reported.into_response()
-        }
+        Ok(Path(target)) => predict_and_tell::<D>(&worker, target, request).await,
         Err(rejection) => unreadable_path(&rejection).into_response(),
     }
+}
+
+async fn predict_and_tell<D: Dialect>(worker: &Worker, target: Target, request: Request) -> Response {
+    let mut reported = predict::<D>(worker, target, request).await;
+    worker.tell_load_of(&mut reported);
+    reported.into_response()
 }
 
 #[cfg(test)]

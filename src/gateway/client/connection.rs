@@ -224,41 +224,52 @@ impl From<SendError> for AskError {
     }
 }
 
-/// Appends the head of a request.
-pub(super) fn write_head(out: &mut Vec<u8>, authority: &Authority, request: &Outgoing<'_>) {
-    let Outgoing {
-        method,
-        path,
-        headers,
-        milliseconds,
-        body,
-    } = request;
+/// Appends the head of a request, as it is on a connection of its own.
+fn write_head(out: &mut Vec<u8>, authority: &Authority, request: &Outgoing<'_>) {
+    write_line(out, request);
+    for part in ["host: ", authority.as_str(), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    write_passed(out, request);
+    if *request.method != Method::GET || !request.body.is_empty() {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "content-length: {}\r\n", request.body.len());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a request as it is on a link, whose other end is known, and where the frame says how long it is.
+pub(super) fn write_message(out: &mut Vec<u8>, request: &Outgoing<'_>) {
+    write_line(out, request);
+    write_passed(out, request);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(request.body);
+}
+
+fn write_line(out: &mut Vec<u8>, request: &Outgoing<'_>) {
     for part in [
-        method.as_str(),
+        request.method.as_str(),
         " ",
-        path.as_str(),
-        " HTTP/1.1\r\nhost: ",
-        authority.as_str(),
-        "\r\n",
+        request.path.as_str(),
+        " HTTP/1.1\r\n",
     ] {
         out.extend_from_slice(part.as_bytes());
     }
-    for (name, value) in headers.iter() {
-        if milliseconds.is_some() && *name == REQUEST_TIMEOUT_MS {
+}
+
+/// Appends what the client said, and how much time is left.
+fn write_passed(out: &mut Vec<u8>, request: &Outgoing<'_>) {
+    for (name, value) in request.headers.iter() {
+        if request.milliseconds.is_some() && *name == REQUEST_TIMEOUT_MS {
             continue;
         }
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             out.extend_from_slice(part);
         }
     }
-    if let Some(milliseconds) = milliseconds {
-        // Writing to memory cannot fail.
+    if let Some(milliseconds) = request.milliseconds {
         let _ = write!(out, "{REQUEST_TIMEOUT_MS}: {milliseconds}\r\n");
     }
-    if **method != Method::GET || !body.is_empty() {
-        let _ = write!(out, "content-length: {}\r\n", body.len());
-    }
-    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -270,6 +281,17 @@ mod tests {
     use crate::http::request_id::RequestId;
 
     fn written(method: &Method, body: &[u8], milliseconds: Option<u64>) -> String {
+        write(method, body, milliseconds, |out, request| {
+            write_head(out, &Authority::from_static("worker:9000"), request);
+        })
+    }
+
+    fn write(
+        method: &Method,
+        body: &[u8],
+        milliseconds: Option<u64>,
+        write: impl FnOnce(&mut Vec<u8>, &Outgoing<'_>),
+    ) -> String {
         let mut client = HeaderMap::new();
         let names = [
             HeaderName::from_static("x-tag"),
@@ -291,7 +313,7 @@ mod tests {
             body,
         };
         let mut out = Vec::new();
-        write_head(&mut out, &Authority::from_static("worker:9000"), &request);
+        write(&mut out, &request);
         String::from_utf8(out).unwrap()
     }
 
@@ -303,6 +325,15 @@ mod tests {
              x-request-id: own\r\nx-request-timeout-ms: 250\r\ncontent-length: 2\r\n\r\n"
         );
         assert!(written(&Method::POST, b"", None).contains("content-length: 0\r\n"));
+    }
+
+    #[test]
+    fn a_message_on_a_link_says_nothing_of_the_connection() {
+        assert_eq!(
+            write(&Method::POST, b"{}", Some(250), write_message),
+            "POST /predict?x=1 HTTP/1.1\r\nx-tag: a\r\nx-forwarded-for: 192.0.2.7\r\nx-request-id: own\r\n\
+             x-request-timeout-ms: 250\r\n\r\n{}"
+        );
     }
 
     #[test]

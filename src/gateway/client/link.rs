@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::uri::Authority;
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::connection::{AskError, Connection, Outgoing, write_head};
+use super::connection::{AskError, Connection, Outgoing, write_message};
 use super::connector::Connector;
 use super::head::take_head;
 use super::{Answered, SendError, WorkerBody};
@@ -52,16 +51,9 @@ impl Link {
     }
 
     /// Sends a request and waits for its answer. `NothingSent`: it is for a connection of its own.
-    pub(super) async fn ask(
-        &self,
-        authority: &Authority,
-        request: &Outgoing<'_>,
-    ) -> Result<Answered, AskError> {
+    pub(super) async fn ask(&self, request: &Outgoing<'_>) -> Result<Answered, AskError> {
         let (reply, replied) = oneshot::channel();
-        let write = |out: &mut Vec<u8>| {
-            write_head(out, authority, request);
-            out.extend_from_slice(request.body);
-        };
+        let write = |out: &mut Vec<u8>| write_message(out, request);
         let ticket = self.0.ask(MAX_OPEN, reply, write).ok_or(AskError::NothingSent)?;
         let mut asked = Asked {
             link: self,
@@ -175,8 +167,8 @@ mod tests {
     use axum::Router;
     use axum::body::Body;
     use axum::extract::Request;
-    use axum::http::uri::PathAndQuery;
-    use axum::http::{HeaderMap, Method, StatusCode};
+    use axum::http::uri::{Authority, PathAndQuery};
+    use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
     use axum::response::{IntoResponse, Response};
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -188,6 +180,7 @@ mod tests {
     use crate::config::HttpConfig;
     use crate::gateway::proxy_headers::ToWorker;
     use crate::http::drain::{Drain, Phase};
+    use crate::http::headers::LOAD_METRICS;
     use crate::http::link::{MAX_ANSWER, frame};
     use crate::http::observe::{AccessLog, Outcome, Reported};
     use crate::http::origin::{Client, Origin};
@@ -260,6 +253,11 @@ mod tests {
                 outcome: Outcome::default(),
             }
         }
+
+        fn tell_load(&self, reported: &mut Reported) {
+            let load = HeaderValue::from_static("TEXT named_metrics.in_flight=7");
+            reported.response.headers_mut().insert(LOAD_METRICS, load);
+        }
     }
 
     struct Server {
@@ -319,8 +317,8 @@ mod tests {
         }
 
         fn asking(&self, path: &'static str, id: &'static str) -> JoinHandle<Answer> {
-            let (link, authority) = (Arc::clone(&self.link), self.authority.clone());
-            tokio::spawn(async move { ask(&link, &authority, path, id).await })
+            let link = Arc::clone(&self.link);
+            tokio::spawn(async move { ask(&link, path, id).await })
         }
 
         async fn ask(&self, path: &'static str) -> Answer {
@@ -351,7 +349,14 @@ mod tests {
         timeout(PATIENCE, looking).await.expect(what);
     }
 
-    async fn ask(link: &Link, authority: &Authority, path: &str, id: &str) -> Answer {
+    async fn ask(link: &Link, path: &str, id: &str) -> Answer {
+        let answered = answer(link, path, id).await?;
+        let body = answered.body.whole().await.unwrap();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Ok((answered.status.as_u16(), text))
+    }
+
+    async fn answer(link: &Link, path: &str, id: &str) -> Result<Answered, AskError> {
         let mut headers = HeaderMap::new();
         headers.insert("x-request-id", id.parse().unwrap());
         let origin = Origin {
@@ -366,11 +371,8 @@ mod tests {
             milliseconds: Some(1000),
             body: body.as_bytes(),
         };
-        let answered = timeout(PATIENCE, link.ask(authority, &request)).await;
-        let answered = answered.expect("it is answered in time")?;
-        let body = answered.body.whole().await.unwrap();
-        let text = String::from_utf8_lossy(&body).into_owned();
-        Ok((answered.status.as_u16(), text))
+        let answered = timeout(PATIENCE, link.ask(&request)).await;
+        answered.expect("it is answered in time")
     }
 
     fn is_broken_off(answer: &Answer) -> bool {
@@ -390,6 +392,23 @@ mod tests {
         assert!(!held.is_finished());
         server.inside.release.notify_one();
         assert_eq!(held.await.unwrap().unwrap().0, 200);
+    }
+
+    #[tokio::test]
+    async fn one_in_four_answers_and_the_last_one_that_is_owed_tell_the_load() {
+        let server = Server::start().await;
+        let link = Arc::clone(&server.link);
+        let held = tokio::spawn(async move { answer(&link, "/hold", "id").await });
+        until("it is there", || server.inside.came.load(Ordering::SeqCst) == 1).await;
+        let mut told = Vec::new();
+        for _ in 0..6 {
+            let answered = answer(&server.link, "/echo", "id").await.unwrap();
+            told.push(answered.report.is_some());
+        }
+        assert_eq!(told, [false, false, false, true, false, false]);
+        server.inside.release.notify_one();
+        let last = held.await.unwrap().unwrap();
+        assert_eq!(last.report.unwrap().in_flight, Some(7));
     }
 
     #[tokio::test]
@@ -449,7 +468,7 @@ mod tests {
         let authority: Authority = nobody.local_addr().unwrap().to_string().parse().unwrap();
         drop(nobody);
         let link = link_to(&authority);
-        let answer = ask(&link, &authority, "/echo", "id").await;
+        let answer = ask(&link, "/echo", "id").await;
         assert!(matches!(
             answer,
             Err(AskError::Failed(SendError::NotConnected(_)))
@@ -539,7 +558,7 @@ mod tests {
             stream.write_all(&[granted, what].concat()).await.unwrap();
             let _ = stream.read(&mut room).await;
         };
-        let (answer, ()) = tokio::join!(ask(&link, &authority, "/echo", "id"), server);
+        let (answer, ()) = tokio::join!(ask(&link, "/echo", "id"), server);
         assert!(!link.is_open());
         answer
     }

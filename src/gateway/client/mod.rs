@@ -144,7 +144,7 @@ impl WorkerClient {
     /// Sends `request` and waits for the head of its answer.
     pub async fn send(&self, to: &Address, request: &Outgoing<'_>) -> Result<Answered, SendError> {
         if let Some(link) = self.link_for(to, request) {
-            match link.ask(to.authority(), request).await {
+            match link.ask(request).await {
                 Ok(answered) => return Ok(answered),
                 Err(AskError::Failed(error)) => return Err(error),
                 Err(AskError::NothingSent) => {}

@@ -197,6 +197,11 @@ impl<T> Exchange<T> {
         state.open.is_empty() && state.outgoing.is_empty() && !state.is_writing
     }
 
+    /// Requests that are not answered.
+    pub fn open(&self) -> usize {
+        self.lock().open.len()
+    }
+
     /// Frames that came so far.
     pub fn received(&self) -> u64 {
         self.lock().received

@@ -15,7 +15,8 @@ use super::exchange::LinkError;
 const MAX_HEADERS: usize = 128;
 
 /// The request that a frame holds.
-pub fn read_request(mut payload: BytesMut) -> Result<Request, LinkError> {
+pub fn read_request(payload: BytesMut) -> Result<Request, LinkError> {
+    let mut payload = payload.freeze();
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut []);
     let parsed = ParserConfig::default()
@@ -31,11 +32,11 @@ pub fn read_request(mut payload: BytesMut) -> Result<Request, LinkError> {
     headers.reserve(head.headers.len());
     for line in head.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(bad)?;
-        let value = HeaderValue::from_bytes(line.value).map_err(bad)?;
+        let value = HeaderValue::from_maybe_shared(payload.slice_ref(line.value)).map_err(bad)?;
         headers.append(name, value);
     }
     payload.advance(length);
-    *request.body_mut() = Body::from(payload.freeze());
+    *request.body_mut() = Body::from(payload);
     Ok(request)
 }
 

@@ -1,6 +1,7 @@
 //! A worker's side of a link: every request that comes is answered as it would be on a connection of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -23,7 +24,28 @@ use crate::http::stream::Stream;
 /// How often a server that closes looks whether all is answered.
 const CLOSING_LOOK: Duration = Duration::from_millis(100);
 
-type Answers = Exchange<AbortHandle>;
+/// One of so many answers tells the load. What is told takes a tenth of what an answer costs, and a gateway relies on it for
+/// eight requests.
+const EACH: u32 = 4;
+
+/// What is to be answered, and how many answers have not told the load since one did.
+#[derive(Default)]
+struct Answers {
+    exchange: Exchange<AbortHandle>,
+    untold: AtomicU32,
+}
+
+impl Answers {
+    /// Whether the next answer is to tell the load. The last one that is owed does: what it says holds until there are others.
+    fn is_to_tell(&self) -> bool {
+        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_due = untold >= EACH || self.exchange.open() <= 1;
+        if is_due {
+            self.untold.store(0, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
 
 /// Answers what comes over `stream`, of which `incoming` was read already, until the other side closes it. Once `drain` closes, or
 /// nothing has come for as long as `patience` while nothing was to be answered, the other side is told; what it has sent before it
@@ -38,17 +60,19 @@ pub(in crate::http) async fn serve<P: Predictions>(
     let answers = Arc::new(Answers::default());
     let _end = End(&answers);
     let on_frame = |frame| take_in(&answers, service, client, frame);
-    let running = answers.run(stream, incoming, MAX_REQUEST, on_frame, |_| ());
+    let running = answers
+        .exchange
+        .run(stream, incoming, MAX_REQUEST, on_frame, |_| ());
     let closing = async {
         tokio::select! {
             () = drain.reached(Phase::Closing) => {}
             () = silence(&answers, patience) => {}
         }
-        answers.say(Kind::Closing);
+        answers.exchange.say(Kind::Closing);
         // The other side closes the link when it has its answers. One that does not must not hold up the end.
         loop {
             sleep(CLOSING_LOOK).await;
-            if answers.is_idle() {
+            if answers.exchange.is_idle() {
                 return;
             }
         }
@@ -62,9 +86,9 @@ pub(in crate::http) async fn serve<P: Predictions>(
 /// Resolves once a link was of no use for so long. Whoever opens links and says nothing would hold the server's connections.
 async fn silence(answers: &Answers, patience: Duration) {
     loop {
-        let before = answers.received();
+        let before = answers.exchange.received();
         sleep(patience).await;
-        if answers.received() == before && answers.is_idle() {
+        if answers.exchange.received() == before && answers.exchange.is_idle() {
             return;
         }
     }
@@ -75,7 +99,7 @@ struct End<'a>(&'a Answers);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        let left = self.0.end();
+        let left = self.0.exchange.end();
         for task in left.sent.into_iter().chain(left.unsent) {
             task.abort();
         }
@@ -95,9 +119,10 @@ fn take_in<P: Predictions>(
                 answers: Arc::clone(answers),
                 tag,
             };
-            let answering = answer(answering, Arc::clone(service), request, client.clone());
+            // In a box: the runtime would move all of it several times, into its task and out of it.
+            let answering = Box::pin(answer(answering, Arc::clone(service), request, client.clone()));
             let begin = || tokio::spawn(answering).abort_handle();
-            if answers.take_in(MAX_OPEN, tag, begin) {
+            if answers.exchange.take_in(MAX_OPEN, tag, begin) {
                 return Ok(());
             }
             Err(LinkError::Message(format!(
@@ -105,7 +130,7 @@ fn take_in<P: Predictions>(
             )))
         }
         Kind::Cancelled => {
-            if let Some(task) = answers.take_out(tag) {
+            if let Some(task) = answers.exchange.take_out(tag) {
                 task.abort();
             }
             Ok(())
@@ -124,7 +149,7 @@ struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.answers.end_with(self.tag, Kind::Dropped, |_| ());
+        self.answers.exchange.end_with(self.tag, Kind::Dropped, |_| ());
     }
 }
 
@@ -134,13 +159,14 @@ async fn answer<P: Predictions>(
     request: Request,
     client: Client,
 ) {
-    let response = service.answer(request, client).await;
     let Answering { answers, tag } = &answering;
+    let response = service.answer(request, client, || answers.is_to_tell()).await;
     let Some((head, body)) = whole(response).await else {
-        answers.end_with(*tag, Kind::TooLarge, |_| ());
+        answers.exchange.end_with(*tag, Kind::TooLarge, |_| ());
         return;
     };
-    answers.end_with(*tag, Kind::Message, |out| write_answer(out, &head, &body));
+    let write = |out: &mut Vec<u8>| write_answer(out, &head, &body);
+    answers.exchange.end_with(*tag, Kind::Message, write);
 }
 
 /// The answer, where it is small enough.

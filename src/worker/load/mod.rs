@@ -16,7 +16,9 @@ use super::Worker;
 use super::batching::Batcher;
 use crate::api::load_report::LoadReport;
 use crate::http::headers;
+use crate::http::observe::Reported;
 use crate::moment::Moment;
+use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// The load of one model. All its versions share it, so that what was learnt outlives a reload.
 #[derive(Debug)]
@@ -98,6 +100,11 @@ impl Worker {
     /// Predictions that are being worked on.
     pub(super) fn in_flight(&self) -> u32 {
         u32::try_from(self.metrics.in_flight.get()).unwrap_or_default()
+    }
+
+    /// Tells it in the answer to a prediction.
+    pub(super) fn tell_load_of(&self, Reported { response, outcome }: &mut Reported) {
+        self.tell_load(outcome.model.as_deref().unwrap_or(UNKNOWN_MODEL), response);
     }
 
     /// Tells the load in an answer about `model`; of a model that does not answer, there is only that of the worker.
