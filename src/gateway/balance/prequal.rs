@@ -20,7 +20,7 @@ pub const SIGNAL_LIMITS: SignalLimits = SignalLimits {
 /// are above a quantile of all; of the cold ones, the one with the lowest latency is picked. So load is not levelled,
 /// which it need not be, but nobody is overrun, and antagonists on a machine are avoided.
 ///
-/// What it goes by is what workers say of themselves on every answer: requests in flight there, whoever sent them, and
+/// What it goes by is what workers say of themselves in their answers: requests in flight there, whoever sent them, and
 /// what a request takes at that load. Where there is no recent word of a worker, what this gateway itself has seen of it
 /// stands in (the paper picks at random then). The latency told is scaled by what was sent there since it was told, so
 /// that requests between two answers do not all go the same way. Failures are not in it: what this gateway has seen of them

@@ -268,6 +268,7 @@ fn write_passed(out: &mut Vec<u8>, request: &Outgoing<'_>) {
         }
     }
     if let Some(milliseconds) = request.milliseconds {
+        // Writing to memory cannot fail.
         let _ = write!(out, "{REQUEST_TIMEOUT_MS}: {milliseconds}\r\n");
     }
 }

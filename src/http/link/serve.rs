@@ -24,8 +24,8 @@ use crate::http::stream::Stream;
 /// How often a server that closes looks whether all is answered.
 const CLOSING_LOOK: Duration = Duration::from_millis(100);
 
-/// One of so many answers tells the load. What is told takes a tenth of what an answer costs, and a gateway relies on it for
-/// eight requests.
+/// One of so many answers tells the load, of those that come past the routes. What is told takes a tenth of what an answer costs,
+/// and a gateway relies on it for eight requests.
 const EACH: u32 = 4;
 
 /// What is to be answered, and how many answers have not told the load since one did.

@@ -1,4 +1,4 @@
-//! What a worker knows of its own load, and tells on every answer about a model, so that gateways need not guess.
+//! What a worker knows of its own load, and tells in answers about a model, so that gateways need not guess.
 
 mod latencies;
 mod throughput;
